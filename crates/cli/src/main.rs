@@ -1,0 +1,2 @@
+//! The bootgate command line.
+fn main() {}

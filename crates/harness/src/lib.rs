@@ -1,0 +1,1 @@
+//! Runs a plan: segment, servers, targets, verdict, evidence.

@@ -1,0 +1,1 @@
+//! The rootless sandbox: namespaces, bridge, taps, sockets and the userspace wire.

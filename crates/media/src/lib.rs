@@ -1,0 +1,1 @@
+//! Deterministic builders: initramfs, disk images, chunk indexes.

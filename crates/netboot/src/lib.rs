@@ -1,0 +1,1 @@
+//! Sans-IO network boot protocols: DHCP, router advertisements, TFTP, boot policy and scripts.

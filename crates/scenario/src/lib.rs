@@ -1,0 +1,1 @@
+//! Scenario files, console markers and the verdict fold.

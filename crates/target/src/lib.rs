@@ -1,0 +1,1 @@
+//! The machines under test: QEMU virtual machines and boards on a serial line.
