@@ -1,1 +1,37 @@
-//! Builders, fakes and real-client drivers for tests.
+//! Helpers for tests: skips that are counted, and checks for what a test needs from its host.
+
+mod host;
+mod skip;
+
+pub use host::{command_exists, is_root};
+pub use skip::record_skip;
+
+/// Ends the test as skipped, with a reason. The reason is printed, and appended to the file that
+/// `BOOTGATE_SKIP_LOG` names, from which `ci/test` counts the skipped tests.
+#[macro_export]
+macro_rules! skip {
+    ($($reason:tt)+) => {{
+        $crate::record_skip(&format!($($reason)+));
+        return;
+    }};
+}
+
+/// Skips the test where one of the named programs is not on the search path.
+#[macro_export]
+macro_rules! require_commands {
+    ($($name:literal),+ $(,)?) => {
+        $( if !$crate::command_exists($name) {
+            $crate::skip!("`{}` is not installed", $name);
+        } )+
+    };
+}
+
+/// Skips the test where it does not run as root.
+#[macro_export]
+macro_rules! require_root {
+    () => {
+        if !$crate::is_root() {
+            $crate::skip!("needs root");
+        }
+    };
+}
