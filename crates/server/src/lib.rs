@@ -1,1 +1,19 @@
 //! DHCP, TFTP and HTTP shells that drive the protocol cores over real sockets.
+//!
+//! A [`BootServer`] serves one segment. It is given sockets by a [`SocketSource`], so that it does not know whether
+//! the segment is in a namespace or on a real interface; it tells what happens through an [`EventSink`]. Which
+//! machine may boot what stands in [`Machines`], what can be fetched stands in [`Artifacts`].
+
+mod artifacts;
+mod boot_server;
+mod config;
+mod fact;
+mod machines;
+mod socket;
+
+pub use artifacts::{Artifact, ArtifactName, ArtifactNameError, Artifacts};
+pub use boot_server::{Addresses, BootServer};
+pub use config::{Limits, ServerConfig, Services, StartError};
+pub use fact::{EventSink, Fact};
+pub use machines::{Bootfiles, MachineBoot, MachineConfig, Machines, ScriptBoot};
+pub use socket::{BoxFuture, PacketSocket, SocketSource};

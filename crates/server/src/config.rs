@@ -1,0 +1,140 @@
+//! What a boot server is told when it starts.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// How the servers of one segment are set up.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The servers' address on the segment.
+    pub server_ip: Ipv4Addr,
+    /// Length of the segment's prefix, 1 to 30.
+    pub prefix_len: u8,
+    /// Addresses to lease out.
+    pub pool: RangeInclusive<Ipv4Addr>,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// Default gateway for clients, where there is one.
+    pub router: Option<Ipv4Addr>,
+    /// Whether the DHCP server owns the segment: it then refuses addresses that it did not lease.
+    pub authoritative: bool,
+    /// Port of the HTTP server; 0 lets the kernel choose.
+    pub http_port: u16,
+    /// Port of the TFTP server; 0 lets the kernel choose.
+    pub tftp_port: u16,
+    /// Port of the DHCP server.
+    pub dhcp_port: u16,
+    /// The interface's MTU in bytes; TFTP blocks are kept within it.
+    pub mtu: u16,
+    /// Which servers to start.
+    pub services: Services,
+    /// What one client may take.
+    pub limits: Limits,
+}
+
+/// Which servers to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// DHCPv4.
+    pub dhcp: bool,
+    /// Answers to IPv6 router solicitations.
+    pub ra: bool,
+    /// TFTP.
+    pub tftp: bool,
+    /// HTTP: files, scripts and the agent's API.
+    pub http: bool,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            dhcp: true,
+            ra: true,
+            tftp: true,
+            http: true,
+        }
+    }
+}
+
+/// What one client, and all of them, may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Leases at most, expired ones not counted.
+    pub max_leases: usize,
+    /// TFTP transfers at once from one address.
+    pub tftp_transfers_per_client: usize,
+    /// TFTP transfers at once from all addresses.
+    pub tftp_transfers: usize,
+    /// Largest TFTP window of one transfer in bytes (window size times block size).
+    pub tftp_window_bytes: usize,
+    /// HTTP connections at once from one address.
+    pub http_connections_per_client: usize,
+    /// HTTP connections at once from all addresses.
+    pub http_connections: usize,
+    /// How long an HTTP connection may be idle, and how long a client may leave sent bytes unacknowledged.
+    pub http_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_leases: 4096,
+            tftp_transfers_per_client: 8,
+            tftp_transfers: 1024,
+            tftp_window_bytes: 256 << 10,
+            http_connections_per_client: 64,
+            http_connections: 2048,
+            http_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// The usual set-up for a segment: all servers on their well-known ports, Ethernet's MTU, leases of an hour,
+    /// sole DHCP server, no gateway.
+    #[must_use]
+    pub fn new(server_ip: Ipv4Addr, prefix_len: u8, pool: RangeInclusive<Ipv4Addr>) -> Self {
+        Self {
+            server_ip,
+            prefix_len,
+            pool,
+            lease: Duration::from_secs(3600),
+            router: None,
+            authoritative: true,
+            http_port: 80,
+            tftp_port: 69,
+            dhcp_port: 67,
+            mtu: 1500,
+            services: Services::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A boot server could not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is in use by another program.
+    #[error("start the {service} server: `{address}` is already in use")]
+    PortTaken {
+        /// `dhcp`, `tftp` or `http`.
+        service: &'static str,
+        /// Where it was to listen.
+        address: SocketAddrV4,
+    },
+    /// A socket could not be opened for another reason.
+    #[error("open the {service} server's socket on `{address}`: {source}")]
+    Socket {
+        /// `dhcp`, `ra`, `tftp` or `http`.
+        service: &'static str,
+        /// Where it was to listen.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The configuration contradicts itself.
+    #[error("set up the boot server: {0}")]
+    Config(String),
+}

@@ -1,0 +1,112 @@
+//! What the servers know about each machine.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use bootgate_api::{BootPlan, Completion, Sha256Hex};
+use bootgate_events::{AttemptId, FaultRule, MacAddr};
+
+use crate::ArtifactName;
+
+/// What one machine may boot.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The address it boots from.
+    pub mac: MacAddr,
+    /// What it gets when it asks the network.
+    pub boot: MachineBoot,
+    /// The network boot programs for it, by firmware.
+    pub nbp: Bootfiles,
+    /// What is served wrongly, on purpose.
+    pub faults: Vec<FaultRule>,
+}
+
+/// What a machine gets when it asks the network.
+#[derive(Clone, Debug)]
+pub enum MachineBoot {
+    /// A boot script of iPXE's.
+    Script(Box<ScriptBoot>),
+    /// An address and nothing to boot.
+    Disk,
+}
+
+/// A boot by iPXE script into the live environment.
+#[derive(Clone, Debug)]
+pub struct ScriptBoot {
+    /// The kernel.
+    pub kernel: ArtifactName,
+    /// Initial RAM disks, in order.
+    pub initrds: Vec<ArtifactName>,
+    /// Kernel command line, without the keys that the server adds (see `bootgate_api::cmdline`).
+    pub cmdline: String,
+    /// What the agent is told to do.
+    pub plan: BootPlan,
+    /// The digest a completion must carry (`ChunkIndex::chunks_sha256` of the image); `None` where nothing is
+    /// flashed.
+    pub expected_chunks: Option<Sha256Hex>,
+    /// Size of the image in bytes, which a completion must have read back; `None` where nothing is flashed.
+    pub expected_size: Option<u64>,
+    /// The operator's own script in place of the built-in one.
+    pub custom_script: Option<String>,
+}
+
+/// Names of network boot programs over TFTP; `None` where the machine has none for that firmware.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bootfiles {
+    /// For PC BIOS.
+    pub bios: Option<String>,
+    /// For x64 UEFI.
+    pub uefi_x64: Option<String>,
+}
+
+/// A machine and its current attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Armed {
+    pub(crate) config: MachineConfig,
+    pub(crate) attempt: Option<AttemptId>,
+    pub(crate) scripts_served: u32,
+    pub(crate) completed: Option<Completion>,
+}
+
+/// The machines of a segment. What is not in it gets an address and nothing to boot.
+#[derive(Debug, Default)]
+pub struct Machines {
+    by_mac: Mutex<HashMap<MacAddr, Armed>>,
+}
+
+impl Machines {
+    /// Lets the machine boot from the network for one attempt, whose nonce its script and its callbacks carry.
+    /// An earlier attempt of the same machine ends: its callbacks are stale from now on.
+    pub fn arm(&self, config: MachineConfig, nonce: AttemptId) {
+        let mac = config.mac;
+        let armed = Armed {
+            config,
+            attempt: Some(nonce),
+            scripts_served: 0,
+            completed: None,
+        };
+        self.lock().insert(mac, armed);
+    }
+
+    /// The machine gets an address and nothing to boot from now on; its attempt goes on.
+    pub fn boot_disk_only(&self, mac: MacAddr) {
+        if let Some(armed) = self.lock().get_mut(&mac) {
+            armed.config.boot = MachineBoot::Disk;
+        }
+    }
+
+    /// Forgets the machine; callbacks of its attempt are stale from now on.
+    pub fn disarm(&self, mac: MacAddr) {
+        self.lock().remove(&mac);
+    }
+
+    /// The attempt the machine is armed for.
+    #[must_use]
+    pub fn attempt(&self, mac: &MacAddr) -> Option<AttemptId> {
+        self.lock().get(mac).and_then(|armed| armed.attempt.clone())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<MacAddr, Armed>> {
+        self.by_mac.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}

@@ -1,0 +1,41 @@
+//! Where the servers' sockets come from.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddrV4;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+
+/// A future of an object-safe trait.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Opens sockets on one segment: in a namespace held by somebody else, or on an interface of the host. All sockets
+/// are bound, non-blocking and close-on-exec; one that receives broadcasts is bound to the segment's interface
+/// too (`SO_BINDTODEVICE`).
+pub trait SocketSource: Send + Sync + 'static {
+    /// A UDP socket bound to `bind`; port 0 lets the kernel choose. `broadcast` asks for `SO_BROADCAST` and a
+    /// socket that hears only the segment's interface.
+    fn udp(
+        &self,
+        bind: SocketAddrV4,
+        broadcast: bool,
+    ) -> BoxFuture<'_, io::Result<std::net::UdpSocket>>;
+
+    /// A listening TCP socket (with `SO_REUSEADDR`) bound to `bind`.
+    fn tcp_listener(&self, bind: SocketAddrV4) -> BoxFuture<'_, io::Result<std::net::TcpListener>>;
+
+    /// A packet socket for whole Ethernet frames of one type (host byte order: `0x86dd` is IPv6), which also hears
+    /// all multicast (`PACKET_MR_ALLMULTI`). Type 0 asks for a socket that only sends.
+    fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>>;
+}
+
+/// An `AF_PACKET`/`SOCK_RAW` socket bound to the segment's interface, non-blocking.
+#[derive(Debug)]
+pub struct PacketSocket {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// Hardware address of the interface.
+    pub mac: [u8; 6],
+    /// Index of the interface.
+    pub ifindex: i32,
+}
