@@ -1,0 +1,106 @@
+# Shared by the entry points of ci/: what the host must have, and how it is built. Sourced, not run.
+# shellcheck shell=bash
+
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$top"
+
+media_dir=$top/target/media
+kernel_root=$top/target/kernel
+static_dir=$top/target/static/x86_64-unknown-linux-gnu/agent
+bootgate=$top/target/release/bootgate
+
+# What `bootgate run` and `bootgate media` need.
+gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-bin grub-efi-amd64-bin gcc libc6-dev)
+# Real clients and readers that the tests put the servers and reports before.
+test_packages=(curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++)
+# Peers that the benchmark runs beside us.
+bench_packages=(dnsmasq-base nginx-light iproute2 util-linux curl)
+
+say() { printf '==> %s\n' "$*"; }
+
+# Installs the packages that are missing, or says which command does.
+need_packages() {
+    local missing=() package
+    for package in "$@"; do
+        if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+            missing+=("$package")
+        fi
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        printf 'missing packages; run this once, then start again:\n\n    sudo apt-get update && sudo apt-get install -y --no-install-recommends %s\n\n' "${missing[*]}" >&2
+        exit 3
+    fi
+    say "installing ${missing[*]}"
+    # A daemon that a package brings must not start on this host: nothing of ours may listen outside a namespace.
+    local policy=/usr/sbin/policy-rc.d made_policy=no
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        made_policy=yes
+    fi
+    local failed=0
+    { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"; } >&2 || failed=$?
+    [ $made_policy = no ] || rm -f "$policy"
+    return $failed
+}
+
+# Cargo must be there; a distribution's may be too old for this workspace.
+need_cargo() {
+    if ! command -v cargo >/dev/null; then
+        printf 'cargo is not installed; any Rust toolchain of version %s or newer will do\n' \
+            "$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)" >&2
+        exit 3
+    fi
+}
+
+# Unpacks the distribution's kernel for virtual machines into target/kernel, without installing it on the host.
+need_kernel() {
+    local meta names name
+    for meta in linux-image-cloud-amd64 linux-image-virtual linux-image-amd64; do
+        names=$(apt-cache depends "$meta" 2>/dev/null | sed -n 's/^ *Depends: \(linux-\(image\|modules\)-[0-9].*\)$/\1/p')
+        [ -z "$names" ] || break
+    done
+    if [ -z "$names" ]; then
+        if [ "$(id -u)" = 0 ] && [ -z "${apt_updated:-}" ]; then
+            apt_updated=yes
+            apt-get -q update >&2
+            need_kernel
+            return
+        fi
+        printf 'no kernel package is known to apt; run this once: sudo apt-get update\n' >&2
+        exit 3
+    fi
+    # On Ubuntu the modules are a package that the image depends on.
+    for name in $names; do
+        names+=" $(apt-cache depends "$name" | sed -n 's/^ *Depends: \(linux-modules-[0-9].*\)$/\1/p')"
+    done
+    names=$(printf '%s\n' $names | sort -u)
+    local stamp
+    stamp=$(apt-cache policy $names | grep -E '^[a-z]|Candidate')
+    if [ -f "$kernel_root/.stamp" ] && [ "$(cat "$kernel_root/.stamp")" = "$stamp" ]; then
+        return 0
+    fi
+    say "unpacking" $names
+    rm -rf "$kernel_root" && mkdir -p "$kernel_root/.debs"
+    (cd "$kernel_root/.debs" && apt-get -q -o APT::Sandbox::User= download $names >&2)
+    for name in "$kernel_root"/.debs/*.deb; do dpkg-deb -x "$name" "$kernel_root"; done
+    rm -rf "$kernel_root/.debs"
+    printf '%s\n' "$stamp" >"$kernel_root/.stamp"
+}
+
+# The programs that run inside guests are static; the release binary is what a user runs.
+build_programs() {
+    say 'building'
+    cargo build --locked --release -p bootgate
+    CARGO_TARGET_DIR=target/static RUSTFLAGS='-C target-feature=+crt-static' \
+        cargo build --locked --profile agent --target x86_64-unknown-linux-gnu -p bootgate-agent -p bootgate-diskinit
+}
+
+# The live environment and the disk image of the default scenarios.
+build_media() {
+    say 'making the live environment and the disk image'
+    "$bootgate" media live vm/live.toml --kernel-root "$kernel_root" --agent "$static_dir/bootgate-agent" --out "$media_dir/live"
+    "$bootgate" media disk vm/disk.toml --kernel-root "$kernel_root" --init "$static_dir/bootgate-diskinit" --out "$media_dir/disk"
+}

@@ -1,0 +1,273 @@
+//! What a log tells, put together: the model that every report is drawn from.
+
+use std::collections::BTreeMap;
+
+use bootgate_events::{
+    ArtifactRole, ByteRange, DiskProofKind, Event, EventKind, FlashPhase, HostFacts, Protocol,
+    Stage, TargetFacts, TargetName, Verdict,
+};
+
+/// A run as far as its log goes.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Identifier of the run.
+    pub run: String,
+    /// Version of bootgate that wrote the log.
+    pub version: String,
+    /// The host.
+    pub host: HostFacts,
+    /// Wall clock of the first event, microseconds since the Unix epoch.
+    pub started_wall_us: u64,
+    /// Milliseconds from the start to the last event.
+    pub duration_ms: u64,
+    /// The targets, in the scenario's order.
+    pub targets: Vec<TargetStory>,
+    /// The run's verdict, once it is known.
+    pub verdict: Option<Verdict>,
+}
+
+/// One target's part.
+#[derive(Clone, Debug)]
+pub struct TargetStory {
+    /// What was known at the start.
+    pub facts: TargetFacts,
+    /// The stages so far.
+    pub stages: Vec<Span>,
+    /// Expected markers seen: name, milliseconds, line.
+    pub markers: Vec<(String, u64, String)>,
+    /// The transfers of this target by number.
+    pub transfers: BTreeMap<u64, Transfer>,
+    /// The agent's current phase with bytes done and to do.
+    pub progress: Option<(FlashPhase, u64, u64)>,
+    /// How the disk was proven, whether it was equal, digest of the disk, ranges.
+    pub disk: Option<DiskStory>,
+    /// The verdict, once it is known, and when.
+    pub verdict: Option<(Verdict, u64)>,
+}
+
+/// The comparison of disk and image.
+#[derive(Clone, Debug)]
+pub struct DiskStory {
+    /// Who compared.
+    pub proof: DiskProofKind,
+    /// Digest of the image.
+    pub image_sha256: String,
+    /// Digest of the disk over the ranges.
+    pub disk_sha256: String,
+    /// What was compared.
+    pub ranges: Vec<ByteRange>,
+}
+
+/// A stage with its times, milliseconds since the run started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The stage.
+    pub stage: Stage,
+    /// When it began.
+    pub start_ms: u64,
+    /// When it ended, once it has.
+    pub end_ms: Option<u64>,
+    /// What moved the attempt into it.
+    pub by: String,
+}
+
+/// A transfer to the target.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// How.
+    pub protocol: Protocol,
+    /// What for.
+    pub role: ArtifactRole,
+    /// Path asked for.
+    pub path: String,
+    /// Bytes expected, where known.
+    pub size: Option<u64>,
+    /// Bytes so far.
+    pub bytes: u64,
+    /// Milliseconds at the start.
+    pub start_ms: u64,
+    /// Milliseconds at the end, once over.
+    pub end_ms: Option<u64>,
+    /// How it ended, where it ended early.
+    pub aborted: Option<String>,
+}
+
+impl Story {
+    /// Puts together what a whole log tells.
+    #[must_use]
+    pub fn of(events: &[Event]) -> Self {
+        let mut story = Self::default();
+        for event in events {
+            story.add(event);
+        }
+        story
+    }
+
+    /// Takes in the next event.
+    pub fn add(&mut self, event: &Event) {
+        if event.seq == 0 {
+            self.started_wall_us = event.wall_us;
+            self.run = event.run.to_string();
+        }
+        self.duration_ms = self.duration_ms.max(event.mono_ms());
+        let Some(kind) = event.kind() else { return };
+        match kind {
+            EventKind::RunStarted {
+                scenario,
+                version,
+                host,
+                targets,
+                ..
+            } => {
+                self.scenario.clone_from(scenario);
+                self.version.clone_from(version);
+                self.host = host.clone();
+                self.targets = targets.iter().cloned().map(TargetStory::new).collect();
+            }
+            EventKind::RunFinished { verdict } => self.verdict = Some(verdict.clone()),
+            kind => {
+                if let Some(target) = event.target.as_ref().and_then(|name| self.target_mut(name)) {
+                    target.add(kind, event.mono_ms());
+                }
+            }
+        }
+    }
+
+    /// The part of the target of this name.
+    #[must_use]
+    pub fn target(&self, name: &TargetName) -> Option<&TargetStory> {
+        self.targets
+            .iter()
+            .find(|target| target.facts.name == *name)
+    }
+
+    fn target_mut(&mut self, name: &TargetName) -> Option<&mut TargetStory> {
+        self.targets
+            .iter_mut()
+            .find(|target| target.facts.name == *name)
+    }
+}
+
+impl TargetStory {
+    fn new(facts: TargetFacts) -> Self {
+        Self {
+            facts,
+            stages: Vec::new(),
+            markers: Vec::new(),
+            transfers: BTreeMap::new(),
+            progress: None,
+            disk: None,
+            verdict: None,
+        }
+    }
+
+    /// The stage it is in, or was in when its verdict came.
+    #[must_use]
+    pub fn stage(&self) -> Option<Stage> {
+        self.stages.last().map(|span| span.stage)
+    }
+
+    /// The transfer that moves now: the one begun last of those not over.
+    #[must_use]
+    pub fn moving(&self) -> Option<&Transfer> {
+        self.transfers
+            .values()
+            .rev()
+            .find(|transfer| transfer.end_ms.is_none())
+    }
+
+    fn add(&mut self, kind: &EventKind, at_ms: u64) {
+        match kind {
+            EventKind::StageEntered { stage, by } => self.enter(*stage, by, at_ms),
+            EventKind::MarkerMatched { name, line, .. } => {
+                self.markers.push((name.clone(), at_ms, line.clone()));
+            }
+            EventKind::AgentProgressed { phase, done, total } => {
+                self.progress = Some((*phase, *done, *total));
+            }
+            EventKind::AgentFlashed { .. } => self.progress = None,
+            EventKind::DiskCompared {
+                proof,
+                ranges,
+                image_sha256,
+                disk_sha256,
+                ..
+            } => {
+                self.disk = Some(DiskStory {
+                    proof: *proof,
+                    image_sha256: image_sha256.clone(),
+                    disk_sha256: disk_sha256.clone(),
+                    ranges: ranges.clone(),
+                });
+            }
+            EventKind::VerdictReached { verdict } => {
+                if let Some(last) = self.stages.last_mut() {
+                    last.end_ms.get_or_insert(at_ms);
+                }
+                self.verdict = Some((verdict.clone(), at_ms));
+            }
+            kind => self.add_transfer(kind, at_ms),
+        }
+    }
+
+    fn enter(&mut self, stage: Stage, by: &str, at_ms: u64) {
+        if let Some(last) = self.stages.last_mut() {
+            last.end_ms.get_or_insert(at_ms);
+        }
+        self.stages.push(Span {
+            stage,
+            start_ms: at_ms,
+            end_ms: None,
+            by: by.to_owned(),
+        });
+    }
+
+    fn add_transfer(&mut self, kind: &EventKind, at_ms: u64) {
+        match kind {
+            EventKind::TransferStarted {
+                id,
+                protocol,
+                role,
+                path,
+                size,
+                ..
+            } => {
+                let transfer = Transfer {
+                    protocol: *protocol,
+                    role: *role,
+                    path: path.clone(),
+                    size: *size,
+                    bytes: 0,
+                    start_ms: at_ms,
+                    end_ms: None,
+                    aborted: None,
+                };
+                self.transfers.insert(*id, transfer);
+            }
+            EventKind::TransferProgressed { id, bytes } => {
+                if let Some(transfer) = self.transfers.get_mut(id) {
+                    transfer.bytes = *bytes;
+                }
+            }
+            EventKind::TransferCompleted { id, bytes, .. } => {
+                self.end_transfer(*id, *bytes, at_ms, None);
+            }
+            EventKind::TransferAborted {
+                id, bytes, reason, ..
+            } => {
+                self.end_transfer(*id, *bytes, at_ms, Some(reason.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn end_transfer(&mut self, id: u64, bytes: u64, at_ms: u64, aborted: Option<String>) {
+        if let Some(transfer) = self.transfers.get_mut(&id) {
+            transfer.bytes = bytes;
+            transfer.end_ms = Some(at_ms);
+            transfer.aborted = aborted;
+        }
+    }
+}
