@@ -1,1 +1,14 @@
 //! Scenario files, console markers and the verdict fold.
+
+mod diagnostic;
+mod load;
+mod nbp;
+mod plan;
+
+pub use diagnostic::{Problem, ScenarioError};
+pub use load::{Lab, load, load_lab};
+pub use nbp::MissingNbp;
+pub use plan::{
+    BoardPlan, DiskPlan, Driver, Firmware, ImageFormat, ImagePlan, NbpPlan, NetbootPlan,
+    NetworkPlan, NicRom, Payload, Plan, PowerPlan, QemuPlan, TargetPlan,
+};

@@ -1,0 +1,69 @@
+//! Where the host keeps network boot programs.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::{Firmware, NbpPlan};
+
+/// Where distributions put iPXE's UEFI program that drives the interface through the firmware's SNP: Debian and
+/// Ubuntu, Fedora, Arch.
+const UEFI_PLACES: [&str; 3] = [
+    "/usr/lib/ipxe/snponly.efi",
+    "/usr/share/ipxe/ipxe-snponly-x86_64.efi",
+    "/usr/share/ipxe/x86_64/snponly.efi",
+];
+
+/// The same for iPXE's BIOS program that drives the interface through the ROM's UNDI.
+const BIOS_PLACES: [&str; 3] = [
+    "/usr/lib/ipxe/undionly.kpxe",
+    "/usr/share/ipxe/undionly.kpxe",
+    "/usr/share/ipxe/x86_64/undionly.kpxe",
+];
+
+/// No network boot program is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "find iPXE for {firmware}: `{name}` is not installed: apt-get install ipxe, or name a file with `nbp`"
+)]
+pub struct MissingNbp {
+    /// For which firmware.
+    pub firmware: Firmware,
+    /// The file's usual name.
+    pub name: &'static str,
+}
+
+impl NbpPlan {
+    /// The file to serve: the scenario's own, else the host's iPXE for this firmware.
+    ///
+    /// A fault of the host, not of the scenario, so it is found when a run starts and not by
+    /// [`load`](crate::load).
+    ///
+    /// # Errors
+    /// The scenario names none and the host has none. A BIOS machine whose ROM is an iPXE (QEMU's are) can still
+    /// boot without one.
+    pub fn locate(&self, firmware: Firmware) -> Result<PathBuf, MissingNbp> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let (places, name) = match firmware {
+            Firmware::Bios => (BIOS_PLACES, "undionly.kpxe"),
+            Firmware::Uefi => (UEFI_PLACES, "snponly.efi"),
+        };
+        places
+            .into_iter()
+            .map(PathBuf::from)
+            .find(|path| path.is_file())
+            .ok_or(MissingNbp { firmware, name })
+    }
+
+    /// The name that DHCP tells a client, where `file` is what [`NbpPlan::locate`] found.
+    #[must_use]
+    pub fn bootfile(&self, file: &Path) -> String {
+        match (&self.bootfile, file.file_name()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(name)) => name.to_string_lossy().into_owned(),
+            (None, None) => String::new(),
+        }
+    }
+}
