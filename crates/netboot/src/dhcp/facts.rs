@@ -1,8 +1,22 @@
 //! The sanitiser: from bytes off the wire to typed facts.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use bootgate_events::MacAddr;
+use bootgate_events::{DhcpFacts, MacAddr};
+use dhcproto::v4::{MAGIC, MessageType};
+
+use super::options::{Options, code, encapsulated, user_classes};
+use crate::policy::Loader;
+
+/// The fixed part of a message and the magic cookie.
+const FIXED: usize = 240;
+const OP_REQUEST: u8 = 1;
+const HTYPE_ETHERNET: u8 = 1;
+const HLEN_ETHERNET: u8 = 6;
+/// No client lists more architectures than this; the rest is left out.
+const MAX_ARCHITECTURES: usize = 16;
+/// Longest text taken over into an event, in characters.
+const MAX_TEXT: usize = 255;
 
 /// A DHCP message from a client, read with tolerance: what is malformed is left out and told in `oddities`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +49,8 @@ pub struct ClientFacts {
     pub vendor_class: Option<Vec<u8>>,
     /// User classes (option 77): one where the client does not use RFC 3004's length prefixes, as iPXE.
     pub user_classes: Vec<Vec<u8>>,
-    /// Client architectures (option 93), in the client's order.
+    /// Client architectures in the client's order (option 93; where it is missing, the one that the vendor class
+    /// names as `PXEClient:Arch:00007:...`).
     pub architectures: Vec<u16>,
     /// Client machine identifier (option 97) with its type byte, where well formed (17 bytes, type 0).
     pub machine_id: Option<[u8; 17]>,
@@ -64,6 +79,20 @@ pub enum MessageKind {
     Inform,
 }
 
+impl MessageKind {
+    /// The name that events use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MessageKind::Discover => "discover",
+            MessageKind::Request => "request",
+            MessageKind::Decline => "decline",
+            MessageKind::Release => "release",
+            MessageKind::Inform => "inform",
+        }
+    }
+}
+
 /// The datagram is not a message that a DHCP server answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +100,28 @@ pub enum ParseError {
     /// Shorter than the fixed part and the magic cookie.
     #[error("read DHCP message: `{0}` bytes are too short")]
     Short(usize),
+    /// A reply: another server's, come here by a relay or a broadcast.
+    #[error("read DHCP message: op `{0}` is not a client's request")]
+    NotRequest(u8),
+    /// Not Ethernet. An `hlen` above 16 makes decoders read past `chaddr`.
+    #[error(
+        "read DHCP message: hardware type `{htype}` with address length `{hlen}` is not Ethernet"
+    )]
+    NotEthernet {
+        /// Hardware type.
+        htype: u8,
+        /// Length of a hardware address.
+        hlen: u8,
+    },
+    /// The hardware address is all zeros or a group address: no station has it.
+    #[error("read DHCP message: `{0}` is no station's address")]
+    BadMac(MacAddr),
+    /// No magic cookie, or no option 53: plain BOOTP.
+    #[error("read DHCP message: no DHCP message type (a BOOTP client?)")]
+    NoMessageType,
+    /// A kind of message that clients do not send to servers, or one for other purposes than configuration.
+    #[error("read DHCP message: message type `{0}` is not for a DHCP server")]
+    NotForServer(u8),
 }
 
 impl ClientFacts {
@@ -79,6 +130,189 @@ impl ClientFacts {
     /// # Errors
     /// The datagram is not a client's DHCP message over Ethernet.
     pub fn parse(packet: &[u8]) -> Result<Self, ParseError> {
-        Err(ParseError::Short(packet.len()))
+        let fixed: &[u8; FIXED] = packet
+            .first_chunk()
+            .ok_or(ParseError::Short(packet.len()))?;
+        let mac = client_mac(fixed)?;
+        if fixed[236..240] != MAGIC {
+            return Err(ParseError::NoMessageType);
+        }
+        let options = Options::read(packet);
+        let message = message_kind(&options)?;
+        let mut reader = Reader { options };
+        Ok(Self {
+            message,
+            xid: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
+            secs: u16::from_be_bytes([fixed[8], fixed[9]]),
+            flags: u16::from_be_bytes([fixed[10], fixed[11]]),
+            mac,
+            ciaddr: address_at(fixed, 12),
+            giaddr: address_at(fixed, 24),
+            requested: reader.address(code::REQUESTED_ADDRESS),
+            server_id: reader.address(code::SERVER_ID),
+            client_id: reader.options.bytes(code::CLIENT_ID),
+            wanted: reader.options.bytes(code::WANTED).unwrap_or_default(),
+            max_size: reader.fixed(code::MAX_SIZE).map(u16::from_be_bytes),
+            architectures: reader.architectures(),
+            vendor_class: reader.options.bytes(code::VENDOR_CLASS),
+            user_classes: reader
+                .options
+                .bytes(code::USER_CLASS)
+                .map_or_else(Vec::new, |bytes| user_classes(&bytes)),
+            machine_id: reader.machine_id(),
+            vendor_info: reader.options.bytes(code::VENDOR_INFO),
+            relay_info: reader.options.bytes(code::RELAY_INFO),
+            ipxe: reader
+                .options
+                .bytes(code::IPXE)
+                .map_or_else(Vec::new, |bytes| encapsulated(&bytes)),
+            oddities: reader.options.oddities,
+        })
     }
+
+    /// Whether the client asks for replies by broadcast.
+    #[must_use]
+    pub fn wants_broadcast(&self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+
+    /// Whether the vendor class begins with `prefix`.
+    #[must_use]
+    pub fn vendor_class_is(&self, prefix: &str) -> bool {
+        self.vendor_class
+            .as_ref()
+            .is_some_and(|class| class.starts_with(prefix.as_bytes()))
+    }
+
+    /// The parts worth a line in a timeline.
+    #[must_use]
+    pub fn summary(&self, loader: Loader) -> DhcpFacts {
+        let address = [Some(self.ciaddr), self.requested]
+            .into_iter()
+            .flatten()
+            .find(|ip| !ip.is_unspecified());
+        DhcpFacts {
+            message: self.message.as_str().to_owned(),
+            xid: self.xid,
+            address: address.map(IpAddr::V4),
+            architectures: self.architectures.clone(),
+            vendor_class: self.vendor_class.as_deref().map(readable),
+            user_class: (!self.user_classes.is_empty())
+                .then(|| readable(&self.user_classes.join(&b", "[..]))),
+            bootfile: None,
+            loader: loader.as_str().to_owned(),
+        }
+    }
+}
+
+/// Bytes as text for people: control characters replaced, length bounded.
+fn readable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .trim_end_matches('\0')
+        .chars()
+        .take(MAX_TEXT)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn address_at(fixed: &[u8; FIXED], at: usize) -> Ipv4Addr {
+    Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3])
+}
+
+fn client_mac(fixed: &[u8; FIXED]) -> Result<MacAddr, ParseError> {
+    let [op, htype, hlen] = [fixed[0], fixed[1], fixed[2]];
+    if op != OP_REQUEST {
+        return Err(ParseError::NotRequest(op));
+    }
+    if htype != HTYPE_ETHERNET || hlen != HLEN_ETHERNET {
+        return Err(ParseError::NotEthernet { htype, hlen });
+    }
+    let mut mac = MacAddr([0; 6]);
+    mac.0.copy_from_slice(&fixed[28..34]);
+    if mac.is_multicast() || mac.0 == [0; 6] {
+        return Err(ParseError::BadMac(mac));
+    }
+    Ok(mac)
+}
+
+fn message_kind(options: &Options) -> Result<MessageKind, ParseError> {
+    let [kind] = options
+        .fixed(code::MESSAGE_TYPE)
+        .ok_or(ParseError::NoMessageType)?;
+    match MessageType::from(kind) {
+        MessageType::Discover => Ok(MessageKind::Discover),
+        MessageType::Request => Ok(MessageKind::Request),
+        MessageType::Decline => Ok(MessageKind::Decline),
+        MessageType::Release => Ok(MessageKind::Release),
+        MessageType::Inform => Ok(MessageKind::Inform),
+        _ => Err(ParseError::NotForServer(kind)),
+    }
+}
+
+/// Options read as what they should be; what they are not becomes an oddity.
+struct Reader {
+    options: Options,
+}
+
+impl Reader {
+    fn odd(&mut self, code: u8) {
+        self.options
+            .oddities
+            .push(format!("option {code} is malformed"));
+    }
+
+    fn fixed<const N: usize>(&mut self, code: u8) -> Option<[u8; N]> {
+        let value = self.options.fixed(code);
+        if value.is_none() && self.options.has(code) {
+            self.odd(code);
+        }
+        value
+    }
+
+    /// An address; 0.0.0.0 counts as absent.
+    fn address(&mut self, code: u8) -> Option<Ipv4Addr> {
+        self.fixed::<4>(code)
+            .map(Ipv4Addr::from)
+            .filter(|ip| !ip.is_unspecified())
+    }
+
+    /// Option 97: absent, or a type byte of 0 and a UUID (RFC 4578 section 2.3).
+    fn machine_id(&mut self) -> Option<[u8; 17]> {
+        let id = self.fixed::<17>(code::MACHINE_ID)?;
+        if id[0] != 0 {
+            self.odd(code::MACHINE_ID);
+            return None;
+        }
+        Some(id)
+    }
+
+    fn architectures(&mut self) -> Vec<u16> {
+        if let Some(bytes) = self.options.bytes(code::ARCHITECTURES) {
+            if bytes.len() % 2 != 0 {
+                self.odd(code::ARCHITECTURES);
+            }
+            let (pairs, _) = bytes.as_chunks::<2>();
+            return pairs
+                .iter()
+                .take(MAX_ARCHITECTURES)
+                .map(|pair| u16::from_be_bytes(*pair))
+                .collect();
+        }
+        self.options
+            .bytes(code::VENDOR_CLASS)
+            .and_then(|class| architecture_of_class(&class))
+            .into_iter()
+            .collect()
+    }
+}
+
+/// The architecture in `PXEClient:Arch:xxxxx:UNDI:yyyzzz` (PXE 2.1 section 2.2.3).
+fn architecture_of_class(class: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(class).ok()?;
+    let mut parts = text.split(':');
+    let known = matches!(parts.next(), Some("PXEClient" | "HTTPClient"));
+    if !known || parts.next() != Some("Arch") {
+        return None;
+    }
+    parts.next()?.parse().ok()
 }

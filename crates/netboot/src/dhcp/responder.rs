@@ -4,21 +4,32 @@ use std::net::Ipv4Addr;
 
 use bootgate_events::MacAddr;
 
-use super::{DhcpConfig, Outcome};
+use super::lease::{Leases, Pool, State};
+use super::reply::{self, Kind};
+use super::{ClientFacts, DhcpConfig, MessageKind, Outcome, Reply};
 use crate::Time;
-use crate::policy::MachineLookup;
+use crate::policy::{self, Boot, Decision, MachineLookup, Servers};
 
 /// A DHCPv4 server: configuration and lease table.
 #[derive(Debug)]
 pub struct Responder {
     config: DhcpConfig,
+    pool: Pool,
+    leases: Leases,
 }
+
+/// Why a message gets no reply.
+type Silence = String;
 
 impl Responder {
     /// A server without leases.
     #[must_use]
     pub fn new(config: DhcpConfig) -> Self {
-        Self { config }
+        Self {
+            pool: Pool::new(&config),
+            leases: Leases::default(),
+            config,
+        }
     }
 
     /// The configuration it was made with.
@@ -31,33 +42,226 @@ impl Responder {
     ///
     /// Never panics, whatever the bytes are.
     pub fn handle(&mut self, now: Time, packet: &[u8], machines: &dyn MachineLookup) -> Outcome {
-        let _ = (now, packet, machines);
-        Outcome::default()
+        self.poll(now);
+        let client = match ClientFacts::parse(packet) {
+            Ok(client) => client,
+            Err(error) => {
+                let dropped = Some(error.to_string());
+                return Outcome {
+                    dropped,
+                    ..Outcome::default()
+                };
+            }
+        };
+        let machine = machines.machine(&client.mac);
+        let servers = Servers {
+            ip: self.config.server_ip,
+            http_port: self.config.http_port,
+        };
+        let decision = policy::decide(&client, machine.as_ref(), &servers);
+        let received = Some((client.mac, client.summary(decision.loader)));
+        match self.answer(now, &client, &decision) {
+            Ok(reply) => Outcome {
+                received,
+                reply: Some(reply),
+                dropped: None,
+            },
+            Err(silence) => Outcome {
+                received,
+                reply: None,
+                dropped: Some(silence),
+            },
+        }
+    }
+
+    fn answer(
+        &mut self,
+        now: Time,
+        client: &ClientFacts,
+        decision: &Decision,
+    ) -> Result<Reply, Silence> {
+        let giaddr = client.giaddr;
+        if !giaddr.is_unspecified() && !self.config.on_network(giaddr) {
+            return Err(format!(
+                "relay `{giaddr}` is on a network without a pool here"
+            ));
+        }
+        self.check_server_id(client)?;
+        match client.message {
+            MessageKind::Decline => Err(self.decline(now, client)),
+            MessageKind::Release => Err(self.release(now, client)),
+            _ if decision.boot == Boot::Refuse => Err(decision.reason.clone()),
+            MessageKind::Discover => self.discover(now, client, decision),
+            MessageKind::Request => self.request(now, client, decision),
+            MessageKind::Inform => self.inform(client, decision),
+        }
+    }
+
+    /// A client that names another server (option 54) does not talk to this one. The offer it did not take is free
+    /// again at once. DISCOVER and INFORM carry no such option; where one does, it means nothing.
+    fn check_server_id(&mut self, client: &ClientFacts) -> Result<(), Silence> {
+        if matches!(client.message, MessageKind::Discover | MessageKind::Inform) {
+            return Ok(());
+        }
+        match client.server_id {
+            Some(server) if server != self.config.server_ip => {
+                if let Some((ip, State::Offered, _)) = self.leases.of(&client.mac) {
+                    self.leases.forget(ip);
+                }
+                Err(format!(
+                    "client chose DHCP server `{server}`: another server answers on this segment"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn discover(
+        &mut self,
+        now: Time,
+        client: &ClientFacts,
+        decision: &Decision,
+    ) -> Result<Reply, Silence> {
+        let mac = client.mac;
+        let ip = self
+            .pool
+            .choose(&self.leases, &mac, client.requested)
+            .ok_or("no free address in the pool")?;
+        // A lease stays one while the next loader of the same boot asks again.
+        if !matches!(self.leases.of(&mac), Some((own, State::Leased, _)) if own == ip) {
+            self.pool.make_room(&mut self.leases, ip);
+            let until = now.saturating_add(self.config.offer_hold);
+            self.leases.bind(ip, mac, State::Offered, until);
+        }
+        reply::configure(&self.config, client, decision, Kind::Offer(ip))
+    }
+
+    /// The four states of RFC 2131 section 4.3.2, told apart by table 4: a client in SELECTING names the server, one in
+    /// INIT-REBOOT only the address it had, one in RENEWING or REBINDING has its address in `ciaddr`. The last two
+    /// differ in how they came (unicast or broadcast) and get the same answer.
+    fn request(
+        &mut self,
+        now: Time,
+        client: &ClientFacts,
+        decision: &Decision,
+    ) -> Result<Reply, Silence> {
+        let mac = client.mac;
+        let renewing = !client.ciaddr.is_unspecified();
+        let ip = match client.requested {
+            _ if renewing => client.ciaddr,
+            Some(ip) => ip,
+            None => return Err("REQUEST names no address".to_owned()),
+        };
+        let selecting = !renewing && client.server_id.is_some();
+        let known = self.leases.of(&mac).map(|(own, _, _)| own);
+        if !selecting && known.is_none() && !self.config.authoritative {
+            return Err(format!(
+                "`{ip}` was not leased by this server, and it is not the only one"
+            ));
+        }
+        // What is known of the machine stands against a claim of a different address, but for SELECTING, where an
+        // offer may have gone since.
+        let agreed = selecting || known.is_none_or(|own| own == ip);
+        if agreed && self.pool.can_take(&self.leases, &mac, ip) {
+            self.pool.make_room(&mut self.leases, ip);
+            let until = now.saturating_add(self.config.lease);
+            self.leases.bind(ip, mac, State::Leased, until);
+            return reply::configure(&self.config, client, decision, Kind::Ack(ip));
+        }
+        let reason = self.why_not(&mac, ip);
+        reply::refuse(&self.config, client, decision.loader, ip, reason)
+    }
+
+    /// Why `mac` cannot have `ip`, in words.
+    fn why_not(&self, mac: &MacAddr, ip: Ipv4Addr) -> String {
+        if !self.config.on_network(ip) {
+            return format!("address {ip} is not on this network");
+        }
+        match (self.leases.holder(ip), self.leases.of(mac)) {
+            (Some((_, State::Quarantined, _)), _) => format!("address {ip} is in quarantine"),
+            (Some((holder, State::Leased | State::Offered, _)), _) if holder != *mac => {
+                format!("address {ip} belongs to another machine")
+            }
+            (_, Some((own, _, _))) if own != ip => {
+                format!("address {ip} is not this machine's, {own} is")
+            }
+            _ => format!("address {ip} is not available to this machine"),
+        }
+    }
+
+    /// INFORM: the client has an address from elsewhere and wants the rest. It gets no lease (RFC 2131 section 4.3.5).
+    fn inform(&self, client: &ClientFacts, decision: &Decision) -> Result<Reply, Silence> {
+        if client.ciaddr.is_unspecified() || !self.config.on_network(client.ciaddr) {
+            return Err(format!(
+                "INFORM from `{}`, not of this network",
+                client.ciaddr
+            ));
+        }
+        reply::configure(&self.config, client, decision, Kind::AckInform)
+    }
+
+    /// DECLINE is believed only from the machine that was given the address: anybody else could empty the pool.
+    fn decline(&mut self, now: Time, client: &ClientFacts) -> Silence {
+        let Some(ip) = client.requested else {
+            return "DECLINE names no address".to_owned();
+        };
+        match self.leases.holder(ip) {
+            Some((holder, State::Leased | State::Offered, _)) if holder == client.mac => {
+                let until = now.saturating_add(self.config.quarantine);
+                self.leases.quarantine(ip, client.mac, until);
+                format!(
+                    "declined `{ip}`: another station uses it; not given out for {} s",
+                    self.config.quarantine.as_secs()
+                )
+            }
+            _ => format!("DECLINE of `{ip}`, which this client does not hold: ignored"),
+        }
+    }
+
+    fn release(&mut self, now: Time, client: &ClientFacts) -> Silence {
+        let ip = client.ciaddr;
+        match self.leases.holder(ip) {
+            Some((holder, State::Leased, _)) if holder == client.mac => {
+                self.leases.end(ip, now);
+                format!("released `{ip}`")
+            }
+            _ => format!("RELEASE of `{ip}`, which this client does not hold: ignored"),
+        }
     }
 
     /// The machine that holds `ip` by a lease (not a mere offer) at `now`.
     #[must_use]
     pub fn lease_of(&self, now: Time, ip: Ipv4Addr) -> Option<MacAddr> {
-        let _ = (now, ip);
-        None
+        match self.leases.holder(ip) {
+            Some((mac, State::Leased, ends)) if ends > now => Some(mac),
+            _ => None,
+        }
     }
 
     /// The address that `mac` holds by a lease at `now`.
     #[must_use]
     pub fn address_of(&self, now: Time, mac: &MacAddr) -> Option<Ipv4Addr> {
-        let _ = (now, mac);
-        None
+        match self.leases.of(mac) {
+            Some((ip, State::Leased, ends)) if ends > now => Some(ip),
+            _ => None,
+        }
     }
 
     /// Ends what expired until `now`. [`Responder::handle`] does so too; calling it at [`Responder::poll_at`]
     /// only frees memory earlier.
     pub fn poll(&mut self, now: Time) {
-        let _ = now;
+        self.leases.expire(now);
     }
 
     /// When the next lease, offer or quarantine ends; `None` where there is none.
     #[must_use]
     pub fn poll_at(&self) -> Option<Time> {
-        None
+        self.leases.next_end()
+    }
+
+    /// Number of addresses kept in memory, of whatever state; at most [`DhcpConfig::max_leases`].
+    #[must_use]
+    pub fn tracked(&self) -> usize {
+        self.leases.len()
     }
 }
