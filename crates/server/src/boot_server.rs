@@ -1,16 +1,27 @@
 //! The boot server of one segment.
 
-use std::net::SocketAddrV4;
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
+use bootgate_events::EventKind;
+use bootgate_netboot::dhcp::{DhcpConfig, Responder};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
+use crate::context::Context;
+use crate::dhcp::DhcpServer;
+use crate::ra::Packets;
+use crate::tftp::TftpServer;
 use crate::{Artifacts, EventSink, Machines, ServerConfig, SocketSource, StartError};
+
+/// Ethernet type of IPv6.
+const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// The servers of one segment, running. They stop when it is stopped or dropped.
 pub struct BootServer {
-    machines: Arc<Machines>,
-    artifacts: Arc<Artifacts>,
+    context: Arc<Context>,
     addresses: Addresses,
     tasks: JoinSet<()>,
 }
@@ -31,32 +42,86 @@ impl BootServer {
     /// `ServerReady` event. Must be called in a tokio runtime with time and I/O.
     ///
     /// # Errors
-    /// A port is taken or a socket cannot be opened: the error names the server and the address. The servers that
-    /// had been started are stopped.
-    #[allow(clippy::unused_async)]
+    /// A port is taken or a socket cannot be opened: the error names the server and the address. No server is left
+    /// running.
     pub async fn start(
-        _config: ServerConfig,
-        _sockets: Arc<dyn SocketSource>,
-        _sink: EventSink,
+        config: ServerConfig,
+        sockets: Arc<dyn SocketSource>,
+        sink: EventSink,
     ) -> Result<BootServer, StartError> {
-        Ok(BootServer {
-            machines: Arc::default(),
-            artifacts: Arc::default(),
-            addresses: Addresses::default(),
+        check(&config)?;
+        let opened = Opened::open(&config, &sockets).await?;
+        let addresses = opened.addresses();
+        let http = SocketAddrV4::new(
+            config.server_ip,
+            addresses.http.map_or(config.http_port, |http| http.port()),
+        );
+        let responder = Responder::new(dhcp_config(&config, http.port()));
+        let context = Arc::new(Context::new(config, responder, http, sink));
+        let mut server = Self {
+            context,
+            addresses,
             tasks: JoinSet::new(),
-        })
+        };
+        server.spawn(opened, sockets);
+        Ok(server)
+    }
+
+    /// Starts the tasks. From its bind on, a socket keeps what comes in, so that each server is ready by now.
+    fn spawn(&mut self, opened: Opened, sockets: Arc<dyn SocketSource>) {
+        let Opened {
+            dhcp,
+            packets,
+            ra,
+            tftp,
+            http,
+        } = opened;
+        let addresses = self.addresses;
+        if let Some(socket) = dhcp {
+            let context = Arc::clone(&self.context);
+            let server = DhcpServer {
+                context,
+                socket,
+                packets,
+            };
+            self.tasks.spawn(server.run());
+            self.ready("dhcp", addresses.dhcp.map(|a| a.to_string()));
+        }
+        if let Some(packets) = ra {
+            let address = packets.mac().to_string();
+            self.tasks
+                .spawn(crate::ra::run(Arc::clone(&self.context), packets));
+            self.ready("ra", Some(address));
+        }
+        if let Some(socket) = tftp {
+            let server = TftpServer::new(Arc::clone(&self.context), sockets, socket);
+            self.tasks.spawn(server.run());
+            self.ready("tftp", addresses.tftp.map(|a| a.to_string()));
+        }
+        if let Some(listener) = http {
+            self.tasks
+                .spawn(crate::http::run(Arc::clone(&self.context), listener));
+            self.ready("http", addresses.http.map(|a| a.to_string()));
+        }
+    }
+
+    fn ready(&self, service: &str, address: Option<String>) {
+        let service = service.to_owned();
+        let address = address.unwrap_or_default();
+        self.context
+            .emit(None, EventKind::ServerReady { service, address });
     }
 
     /// The machines it serves; may be changed while it runs.
     #[must_use]
     pub fn machines(&self) -> Arc<Machines> {
-        Arc::clone(&self.machines)
+        Arc::clone(&self.context.machines)
     }
 
     /// The files it gives out; may be changed while it runs.
     #[must_use]
     pub fn artifacts(&self) -> Arc<Artifacts> {
-        Arc::clone(&self.artifacts)
+        Arc::clone(&self.context.artifacts)
     }
 
     /// Where the servers listen.
@@ -65,8 +130,150 @@ impl BootServer {
         self.addresses
     }
 
+    /// How many packets and requests each server left without an answer. Of these, a few a second became
+    /// `PacketDropped` events.
+    #[must_use]
+    pub fn dropped(&self) -> HashMap<&'static str, u64> {
+        self.context.drop_counts()
+    }
+
     /// Stops all servers and transfers, and waits until they are gone.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
+    }
+}
+
+fn check(config: &ServerConfig) -> Result<(), StartError> {
+    if !(1..=30).contains(&config.prefix_len) {
+        let problem = format!(
+            "prefix length `{}` is not within 1 to 30",
+            config.prefix_len
+        );
+        return Err(StartError::Config(problem));
+    }
+    if config.pool.is_empty() {
+        let problem = format!(
+            "pool `{}-{}` is empty",
+            config.pool.start(),
+            config.pool.end()
+        );
+        return Err(StartError::Config(problem));
+    }
+    Ok(())
+}
+
+fn dhcp_config(config: &ServerConfig, http_port: u16) -> DhcpConfig {
+    DhcpConfig {
+        lease: config.lease,
+        router: config.router,
+        authoritative: config.authoritative,
+        max_leases: config.limits.max_leases,
+        http_port,
+        ..DhcpConfig::new(config.server_ip, config.prefix_len, config.pool.clone())
+    }
+}
+
+/// The servers' sockets.
+struct Opened {
+    dhcp: Option<UdpSocket>,
+    /// For frames to clients that have no address yet.
+    packets: Option<Packets>,
+    ra: Option<Packets>,
+    tftp: Option<UdpSocket>,
+    http: Option<TcpListener>,
+}
+
+impl Opened {
+    async fn open(
+        config: &ServerConfig,
+        sockets: &Arc<dyn SocketSource>,
+    ) -> Result<Self, StartError> {
+        let services = config.services;
+        let mut opened = Self {
+            dhcp: None,
+            packets: None,
+            ra: None,
+            tftp: None,
+            http: None,
+        };
+        if services.http {
+            let bind = SocketAddrV4::new(config.server_ip, config.http_port);
+            let listener = sockets.tcp_listener(bind).await;
+            let listener = listener.and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            });
+            opened.http = Some(listener.map_err(|error| failure("http", bind, error))?);
+        }
+        if services.tftp {
+            let bind = SocketAddrV4::new(config.server_ip, config.tftp_port);
+            opened.tftp = Some(udp("tftp", bind, false, sockets).await?);
+        }
+        if services.dhcp {
+            // Clients without an address write to the broadcast address, which only the wildcard address hears.
+            let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config.dhcp_port);
+            opened.dhcp = Some(udp("dhcp", bind, true, sockets).await?);
+            opened.packets = match sockets.packet(0).await.and_then(Packets::new) {
+                Ok(packets) => Some(packets),
+                Err(error) => {
+                    tracing::warn!("no packet socket, DHCP replies go by broadcast: {error}");
+                    None
+                }
+            };
+        }
+        if services.ra {
+            let packets = sockets.packet(ETHERTYPE_IPV6).await.and_then(Packets::new);
+            opened.ra = Some(packets.map_err(|source| StartError::Socket {
+                service: "ra",
+                address: "icmp6".to_owned(),
+                source,
+            })?);
+        }
+        Ok(opened)
+    }
+
+    fn addresses(&self) -> Addresses {
+        let v4 = |address: io::Result<SocketAddr>| match address {
+            Ok(SocketAddr::V4(address)) => Some(address),
+            _ => None,
+        };
+        Addresses {
+            dhcp: self
+                .dhcp
+                .as_ref()
+                .and_then(|socket| v4(socket.local_addr())),
+            tftp: self
+                .tftp
+                .as_ref()
+                .and_then(|socket| v4(socket.local_addr())),
+            http: self
+                .http
+                .as_ref()
+                .and_then(|socket| v4(socket.local_addr())),
+        }
+    }
+}
+
+async fn udp(
+    service: &'static str,
+    bind: SocketAddrV4,
+    broadcast: bool,
+    sockets: &Arc<dyn SocketSource>,
+) -> Result<UdpSocket, StartError> {
+    let socket = sockets.udp(bind, broadcast).await.and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        UdpSocket::from_std(socket)
+    });
+    socket.map_err(|error| failure(service, bind, error))
+}
+
+fn failure(service: &'static str, address: SocketAddrV4, source: io::Error) -> StartError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        return StartError::PortTaken { service, address };
+    }
+    StartError::Socket {
+        service,
+        address: address.to_string(),
+        source,
     }
 }

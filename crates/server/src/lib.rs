@@ -7,13 +7,21 @@
 mod artifacts;
 mod boot_server;
 mod config;
+mod context;
+mod dhcp;
 mod fact;
+mod files;
+mod http;
 mod machines;
+mod ra;
 mod socket;
+mod tftp;
+mod transfers;
 
 pub use artifacts::{Artifact, ArtifactName, ArtifactNameError, Artifacts};
 pub use boot_server::{Addresses, BootServer};
+pub use bootgate_netboot::policy::Bootfiles;
 pub use config::{Limits, ServerConfig, Services, StartError};
 pub use fact::{EventSink, Fact};
-pub use machines::{Bootfiles, MachineBoot, MachineConfig, Machines, ScriptBoot};
+pub use machines::{MachineBoot, MachineConfig, Machines, ScriptBoot};
 pub use socket::{BoxFuture, PacketSocket, SocketSource};

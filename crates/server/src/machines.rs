@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use bootgate_api::{BootPlan, Completion, Sha256Hex};
-use bootgate_events::{AttemptId, FaultRule, MacAddr};
+use bootgate_events::{
+    ArtifactRole, AttemptId, FaultAction, FaultRule, FaultTrigger, FlashPhase, MacAddr,
+};
+use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 
 use crate::ArtifactName;
 
@@ -50,22 +54,16 @@ pub struct ScriptBoot {
     pub custom_script: Option<String>,
 }
 
-/// Names of network boot programs over TFTP; `None` where the machine has none for that firmware.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bootfiles {
-    /// For PC BIOS.
-    pub bios: Option<String>,
-    /// For x64 UEFI.
-    pub uefi_x64: Option<String>,
-}
-
 /// A machine and its current attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Armed {
     pub(crate) config: MachineConfig,
-    pub(crate) attempt: Option<AttemptId>,
+    /// Whether it may boot from the network now.
+    pub(crate) netboot: bool,
+    pub(crate) attempt: AttemptId,
     pub(crate) scripts_served: u32,
     pub(crate) completed: Option<Completion>,
+    pub(crate) last_progress: Option<(FlashPhase, Duration)>,
 }
 
 /// The machines of a segment. What is not in it gets an address and nothing to boot.
@@ -80,10 +78,12 @@ impl Machines {
     pub fn arm(&self, config: MachineConfig, nonce: AttemptId) {
         let mac = config.mac;
         let armed = Armed {
+            netboot: matches!(config.boot, MachineBoot::Script(_)),
             config,
-            attempt: Some(nonce),
+            attempt: nonce,
             scripts_served: 0,
             completed: None,
+            last_progress: None,
         };
         self.lock().insert(mac, armed);
     }
@@ -91,7 +91,7 @@ impl Machines {
     /// The machine gets an address and nothing to boot from now on; its attempt goes on.
     pub fn boot_disk_only(&self, mac: MacAddr) {
         if let Some(armed) = self.lock().get_mut(&mac) {
-            armed.config.boot = MachineBoot::Disk;
+            armed.netboot = false;
         }
     }
 
@@ -103,10 +103,40 @@ impl Machines {
     /// The attempt the machine is armed for.
     #[must_use]
     pub fn attempt(&self, mac: &MacAddr) -> Option<AttemptId> {
-        self.lock().get(mac).and_then(|armed| armed.attempt.clone())
+        self.lock().get(mac).map(|armed| armed.attempt.clone())
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<MacAddr, Armed>> {
         self.by_mac.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What the scenario wants to go wrong when this machine asks for a file of this role.
+    pub(crate) fn fault(&self, mac: &MacAddr, role: ArtifactRole) -> Option<FaultAction> {
+        let machines = self.lock();
+        let rules = &machines.get(mac)?.config.faults;
+        let rule = rules
+            .iter()
+            .find(|rule| rule.on == FaultTrigger::Serve(role))?;
+        Some(rule.action)
+    }
+
+    /// The machine whose current attempt has this nonce.
+    pub(crate) fn by_nonce(&self, nonce: &str) -> Option<MacAddr> {
+        let machines = self.lock();
+        let found = machines
+            .iter()
+            .find(|(_, armed)| armed.attempt.as_str() == nonce);
+        found.map(|(mac, _)| *mac)
+    }
+}
+
+impl MachineLookup for Machines {
+    fn machine(&self, mac: &MacAddr) -> Option<BootMachine> {
+        let machines = self.lock();
+        let armed = machines.get(mac)?;
+        Some(BootMachine {
+            netboot: armed.netboot,
+            bootfiles: armed.config.nbp.clone(),
+        })
     }
 }

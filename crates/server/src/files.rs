@@ -1,0 +1,89 @@
+//! Files on their way out.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+/// An open file that is given out. What is read of it may differ from the disk in one bit, where a fault asks for it.
+#[derive(Debug)]
+pub(crate) struct ServedFile {
+    file: File,
+    size: u64,
+    /// Changes when the file is replaced or written to.
+    version: String,
+    corrupt_at: Option<u64>,
+}
+
+impl ServedFile {
+    /// Opens a regular file. Directories, pipes and devices are refused before they are opened.
+    pub(crate) async fn open(path: &Path, corrupt: bool) -> io::Result<Self> {
+        let path = path.to_owned();
+        blocking(move || Self::open_now(&path, corrupt)).await
+    }
+
+    fn open_now(path: &Path, corrupt: bool) -> io::Result<Self> {
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let file = File::open(path)?;
+        let meta = file.metadata()?;
+        let mut version = format!(
+            "{:x}-{:x}-{:x}.{:x}",
+            meta.ino(),
+            meta.size(),
+            meta.mtime(),
+            meta.mtime_nsec()
+        );
+        if corrupt {
+            version.push_str("-corrupt");
+        }
+        Ok(Self {
+            size: meta.size(),
+            file,
+            version,
+            corrupt_at: (corrupt && meta.size() > 0).then_some(meta.size() / 2),
+        })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether the flipped bit is in these bytes.
+    pub(crate) fn corrupts(&self, start: u64, end: u64) -> bool {
+        self.corrupt_at.is_some_and(|at| (start..end).contains(&at))
+    }
+
+    /// Reads exactly `len` bytes from `offset` on.
+    pub(crate) async fn read(self: &Arc<Self>, offset: u64, len: usize) -> io::Result<Bytes> {
+        let this = Arc::clone(self);
+        blocking(move || this.read_now(offset, len)).await
+    }
+
+    pub(crate) fn read_now(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let mut bytes = BytesMut::zeroed(len);
+        self.file.read_exact_at(&mut bytes, offset)?;
+        let within = self.corrupt_at.and_then(|at| at.checked_sub(offset));
+        let within = within.and_then(|at| usize::try_from(at).ok());
+        if let Some(byte) = within.and_then(|at| bytes.get_mut(at)) {
+            *byte ^= 1;
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other).and_then(|result| result)
+}

@@ -1,0 +1,163 @@
+//! The HTTP server: files, boot scripts and the agent's API.
+
+mod agent;
+mod artifacts;
+mod body;
+mod connection;
+mod reply;
+mod scripts;
+mod track;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{get, post};
+use bootgate_events::{ArtifactRole, MacAddr, Protocol};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{Id, JoinSet};
+
+use crate::context::{Context, Refused};
+use connection::Peer;
+use reply::{Reply, failure};
+
+/// Longest body of an agent's call, in bytes.
+const BODY_MAX: usize = 64 << 10;
+
+/// Routes by path. Handlers find who asks in the request's extensions.
+fn router(context: &Arc<Context>) -> Router {
+    Router::new()
+        .route(
+            "/artifacts/{*name}",
+            get(artifacts::serve).head(artifacts::serve),
+        )
+        .route(
+            "/boot/{mac}/boot.ipxe",
+            get(scripts::serve).head(scripts::serve),
+        )
+        .route("/api/v1/attempts/{nonce}/hello", post(agent::hello))
+        .route("/api/v1/attempts/{nonce}/plan", get(agent::plan))
+        .route("/api/v1/attempts/{nonce}/progress", post(agent::progress))
+        .route("/api/v1/attempts/{nonce}/complete", post(agent::complete))
+        .route("/api/v1/attempts/{nonce}/failure", post(agent::failure))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(Arc::clone(context))
+}
+
+async fn unknown(State(context): State<Arc<Context>>, peer: Peer, uri: Uri) -> Reply {
+    let asked = Asked::new(&context, peer, uri.path(), ArtifactRole::Other);
+    asked.refuse(StatusCode::NOT_FOUND, "nothing is served under this path")
+}
+
+async fn wrong_method(
+    State(context): State<Arc<Context>>,
+    peer: Peer,
+    method: Method,
+    uri: Uri,
+) -> Reply {
+    let asked = Asked::new(&context, peer, uri.path(), ArtifactRole::Other);
+    let reason = format!("method `{method}` is not served under this path");
+    asked.refuse(StatusCode::METHOD_NOT_ALLOWED, reason)
+}
+
+/// A request: who asks for what.
+struct Asked<'a> {
+    context: &'a Arc<Context>,
+    peer: IpAddr,
+    mac: Option<MacAddr>,
+    path: &'a str,
+    role: ArtifactRole,
+}
+
+impl<'a> Asked<'a> {
+    fn new(context: &'a Arc<Context>, peer: Peer, path: &'a str, role: ArtifactRole) -> Self {
+        Self {
+            context,
+            peer: peer.0,
+            mac: context.mac_of(peer.0),
+            path,
+            role,
+        }
+    }
+
+    /// Refuses the request, with an event.
+    fn refuse(&self, status: StatusCode, reason: impl Into<String>) -> Reply {
+        let reason = reason.into();
+        let reply = failure(status, &reason);
+        let refused = Refused {
+            protocol: Protocol::Http,
+            role: self.role,
+            path: self.path,
+            peer: self.peer,
+            code: status.as_u16(),
+            reason,
+        };
+        self.context.refused(self.mac, refused);
+        reply
+    }
+}
+
+/// Accepts connections until it is stopped.
+pub(crate) async fn run(context: Arc<Context>, listener: TcpListener) {
+    let router = router(&context);
+    let limits = context.config.limits;
+    let mut open = JoinSet::new();
+    let mut peers: HashMap<Id, IpAddr> = HashMap::new();
+    let mut by_peer: HashMap<IpAddr, usize> = HashMap::new();
+    // After a failure to accept (too many open files), nothing is accepted until a connection ended.
+    let mut exhausted = false;
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if !exhausted => match accepted {
+                Ok((stream, peer)) => {
+                    let count = by_peer.entry(peer.ip()).or_default();
+                    if open.len() >= limits.http_connections
+                        || *count >= limits.http_connections_per_client
+                    {
+                        let mac = context.mac_of(peer.ip());
+                        context.dropped("http", mac, "too many connections at once");
+                        continue;
+                    }
+                    *count += 1;
+                    let task = open.spawn(connection(&context, &router, stream, peer));
+                    peers.insert(task.id(), peer.ip());
+                }
+                Err(error) => {
+                    context.dropped("http", None, &format!("accept a connection: {error}"));
+                    exhausted = error.raw_os_error().is_some_and(out_of_files) && !open.is_empty();
+                }
+            },
+            Some(ended) = open.join_next_with_id() => {
+                exhausted = false;
+                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                if let Some(ip) = peers.remove(&id)
+                    && let Some(count) = by_peer.get_mut(&ip)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        by_peer.remove(&ip);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn out_of_files(errno: i32) -> bool {
+    let errno = rustix::io::Errno::from_raw_os_error(errno);
+    errno == rustix::io::Errno::MFILE || errno == rustix::io::Errno::NFILE
+}
+
+fn connection(
+    context: &Arc<Context>,
+    router: &Router,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> impl Future<Output = ()> + use<> {
+    connection::serve(Arc::clone(context), router.clone(), stream, peer.ip())
+}

@@ -1,0 +1,112 @@
+//! One HTTP connection.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+
+use super::reply::Handover;
+use super::track::{TrackedStream, Written};
+use crate::context::Context;
+
+/// The client's address, for handlers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        let peer = parts.extensions.get::<Peer>().copied();
+        peer.ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// Serves the requests of one connection, one after the other, until either side closes it.
+pub(super) async fn serve(context: Arc<Context>, router: Router, stream: TcpStream, peer: IpAddr) {
+    let idle = context.config.limits.http_idle;
+    set_up(&stream, idle);
+    let written = Arc::new(Written::default());
+    let service = {
+        let written = Arc::clone(&written);
+        let router = TowerToHyperService::new(router);
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            let method = request.method().clone();
+            let answering = router.call(request);
+            let written = Arc::clone(&written);
+            async move {
+                let mut response = answering.await?;
+                expect(&written, &method, &mut response);
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let io = TokioIo::new(TrackedStream::new(stream, Arc::clone(&written)));
+    let result = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .keep_alive(true)
+        .serve_connection(io, service)
+        .await;
+    let reason = match &result {
+        Ok(()) => "the connection was closed".to_owned(),
+        Err(error) => describe(error),
+    };
+    if let Err(error) = &result
+        && error.is_parse()
+    {
+        let mac = context.mac_of(peer);
+        context.dropped("http", mac, &reason);
+    }
+    written.end(&reason);
+}
+
+/// A client whose power went off leaves its connection open: after `idle` without acknowledgement of what was sent,
+/// the kernel ends it. Small answers leave at once.
+fn set_up(stream: &TcpStream, idle: Duration) {
+    let milliseconds = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
+    let set = rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds);
+    if let Err(error) = set {
+        tracing::debug!("set the user timeout of a connection: {error}");
+    }
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("set no-delay on a connection: {error}");
+    }
+}
+
+/// Tells the writing side what comes next, in the order of the responses.
+fn expect(written: &Written, method: &Method, response: &mut Response<Body>) {
+    let bodiless = *method == Method::HEAD
+        || matches!(
+            response.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let length = if bodiless {
+        0
+    } else {
+        response.body().size_hint().lower()
+    };
+    let handover = response.extensions_mut().remove::<Handover>();
+    written.expect(length, handover.and_then(|handover| handover.take()));
+}
+
+fn describe(error: &hyper::Error) -> String {
+    use std::error::Error;
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,96 @@
+//! Packet sockets, and the answers to router solicitations.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bootgate_events::{EventKind, MacAddr};
+use bootgate_netboot::ra::answer_frame;
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::unix::AsyncFd;
+
+use crate::PacketSocket;
+use crate::context::{Context, ERRORS_IN_A_ROW};
+
+/// Longest frame that is looked at; a router solicitation has 70 to 100 bytes.
+const FRAME_MAX: usize = 2048;
+
+/// A packet socket for tasks.
+pub(crate) struct Packets {
+    fd: AsyncFd<OwnedFd>,
+    mac: [u8; 6],
+}
+
+impl Packets {
+    pub(crate) fn new(socket: PacketSocket) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket.fd, true)?;
+        // The function that replaces it is unsafe for types whose descriptor may change; an `OwnedFd`'s does not.
+        #[allow(deprecated, reason = "sound for an OwnedFd")]
+        let fd = AsyncFd::new(socket.fd)?;
+        Ok(Self {
+            fd,
+            mac: socket.mac,
+        })
+    }
+
+    /// Hardware address of the interface.
+    pub(crate) fn mac(&self) -> MacAddr {
+        MacAddr(self.mac)
+    }
+
+    pub(crate) async fn send(&self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            let mut ready = self.fd.writable().await?;
+            let sent = ready.try_io(|fd| Ok(rustix::net::send(fd, frame, SendFlags::empty())?));
+            if let Ok(result) = sent {
+                return result.map(drop);
+            }
+        }
+    }
+
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.fd.readable().await?;
+            let received = ready.try_io(|fd| {
+                let (len, _) = rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?;
+                Ok(len)
+            });
+            if let Ok(result) = received {
+                return result;
+            }
+        }
+    }
+}
+
+/// Answers router solicitations until it is stopped.
+pub(crate) async fn run(context: Arc<Context>, packets: Packets) {
+    let mut buffer = [0; FRAME_MAX];
+    let mut errors = 0;
+    loop {
+        let received = packets.receive(&mut buffer).await;
+        let len = match received {
+            Ok(len) => len,
+            Err(error) if errors < ERRORS_IN_A_ROW => {
+                errors += 1;
+                context.dropped("ra", None, &format!("receive a frame: {error}"));
+                continue;
+            }
+            Err(error) => {
+                context.failed("ra", format!("receive a frame: {error}"));
+                return;
+            }
+        };
+        errors = 0;
+        let frame = &buffer[..len.min(FRAME_MAX)];
+        let Some((mac, answer)) = answer_frame(frame, packets.mac) else {
+            continue;
+        };
+        match packets.send(&answer).await {
+            Ok(()) => context.emit(Some(mac), EventKind::RouterAdvertised { mac }),
+            Err(error) => {
+                let reason = format!("send the router advertisement: {error}");
+                context.dropped("ra", Some(mac), &reason);
+            }
+        }
+    }
+}
