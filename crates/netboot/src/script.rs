@@ -1,6 +1,15 @@
 //! Boot scripts for iPXE, rendered from the templates in `ipxe-scripts/`.
+//!
+//! A template is an iPXE script with `{{name}}` where a value goes. iPXE cuts a script into lines, a line into words, and
+//! commands at the words `||`, `&&` and `;`; a word that begins with `#` begins a comment (its `src/core/exec.c`
+//! and `src/image/script.c`). So a value that has none of those can add words to its line and nothing else.
 
 use bootgate_events::AttemptId;
+
+/// The template of [`render_ipxe`].
+pub const BOOT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/boot.ipxe");
+/// The template of [`render_exit`].
+pub const EXIT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/exit.ipxe");
 
 /// What the boot script of a machine says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +18,8 @@ pub struct IpxeScript {
     pub kernel_url: String,
     /// The initial RAM disks, in order.
     pub initrds: Vec<Initrd>,
-    /// The operator's part of the kernel command line. What the agent needs is added to it.
+    /// The operator's part of the kernel command line. What the agent needs is added to it. May name iPXE's
+    /// settings (`${uuid}`).
     pub cmdline: String,
     /// The attempt's nonce.
     pub nonce: AttemptId,
@@ -48,7 +58,7 @@ pub enum ScriptError {
     #[error("render boot script: {what} `{value}` {problem}")]
     BadValue {
         /// Which value.
-        what: String,
+        what: &'static str,
         /// The value, control characters escaped.
         value: String,
         /// What is wrong with it.
@@ -61,8 +71,7 @@ pub enum ScriptError {
 /// # Errors
 /// A value could change the script's meaning: control characters, iPXE command separators, blanks in a URL.
 pub fn render_ipxe(script: &IpxeScript) -> Result<String, ScriptError> {
-    let _ = script;
-    Ok(String::new())
+    render_custom(BOOT_TEMPLATE, script)
 }
 
 /// Renders the script that hands a machine back to its firmware, to boot from disk (`ipxe-scripts/exit.ipxe`).
@@ -70,15 +79,109 @@ pub fn render_ipxe(script: &IpxeScript) -> Result<String, ScriptError> {
 /// # Errors
 /// `reason` has control characters or iPXE command separators.
 pub fn render_exit(reason: &str) -> Result<String, ScriptError> {
-    let _ = reason;
-    Ok(String::new())
+    let reason = words("reason", reason)?;
+    fill(EXIT_TEMPLATE, &[("reason", reason)])
 }
 
-/// Renders an operator's own template. The names of [`script_values`] are known, and only they.
+/// Renders an operator's own template. It knows the names that `ipxe-scripts/boot.ipxe` lists, and only them; comment
+/// lines are taken as they are.
 ///
 /// # Errors
 /// Unknown names, unclosed braces, values that could change the script's meaning.
 pub fn render_custom(template: &str, script: &IpxeScript) -> Result<String, ScriptError> {
-    let _ = (template, script);
-    Ok(String::new())
+    let mut args = Vec::new();
+    let mut lines = Vec::new();
+    for initrd in &script.initrds {
+        let name = name("initrd name", &initrd.name)?;
+        let url = url("initrd URL", &initrd.url)?;
+        args.push(format!("initrd={name}"));
+        lines.push(format!("initrd --name {name} {url} || goto initrd_failed"));
+    }
+    let values = [
+        ("kernel_url", url("kernel URL", &script.kernel_url)?),
+        ("initrd_lines", lines.join("\n")),
+        ("initrd_args", args.join(" ")),
+        ("cmdline", words("kernel command line", &script.cmdline)?),
+        ("nonce", name("nonce", script.nonce.as_str())?),
+        ("server_url", url("server URL", &script.server_url)?),
+    ];
+    fill(template, &values)
+}
+
+/// Replaces `{{name}}` by its value, once: what a value contains is not looked at again.
+fn fill(template: &str, values: &[(&str, String)]) -> Result<String, ScriptError> {
+    let mut rendered = String::with_capacity(template.len() + 512);
+    for (index, text) in template.lines().enumerate() {
+        let line = index + 1;
+        let mut rest = text;
+        let comment = text.trim_start().starts_with('#');
+        while let Some((before, after)) = rest.split_once("{{").filter(|_| !comment) {
+            let (name, after) = after
+                .split_once("}}")
+                .ok_or(ScriptError::Unclosed { line })?;
+            let name = name.trim();
+            let value = values.iter().find(|(known, _)| *known == name);
+            let (_, value) = value.ok_or_else(|| ScriptError::UnknownName {
+                line,
+                name: name.to_owned(),
+            })?;
+            rendered.push_str(before);
+            rendered.push_str(value);
+            rest = after;
+        }
+        rendered.push_str(rest);
+        rendered.push('\n');
+    }
+    Ok(rendered)
+}
+
+/// Any number of words.
+fn words(what: &'static str, value: &str) -> Result<String, ScriptError> {
+    let problem = if value.chars().any(char::is_control) {
+        "has a line break or another control character"
+    } else if value
+        .split_whitespace()
+        .any(|word| matches!(word, "||" | "&&" | ";"))
+    {
+        "has an iPXE command separator as a word"
+    } else if value.split_whitespace().any(|word| word.starts_with('#')) {
+        "has a word that begins with `#`, an iPXE comment"
+    } else {
+        return Ok(value.to_owned());
+    };
+    Err(bad(what, value, problem))
+}
+
+/// One word that is not an option.
+fn url(what: &'static str, value: &str) -> Result<String, ScriptError> {
+    let value = words(what, value)?;
+    if value.is_empty() || value.contains(char::is_whitespace) {
+        Err(bad(what, &value, "is not one word"))
+    } else if value.starts_with('-') {
+        Err(bad(what, &value, "begins like an option"))
+    } else {
+        Ok(value)
+    }
+}
+
+/// A name of the characters that mean nothing anywhere.
+fn name(what: &'static str, value: &str) -> Result<String, ScriptError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if value.is_empty() || value.starts_with('-') || !value.chars().all(plain) {
+        return Err(bad(
+            what,
+            value,
+            "is not a name of letters, digits, `.`, `_` and `-`",
+        ));
+    }
+    Ok(value.to_owned())
+}
+
+fn bad(what: &'static str, value: &str, problem: &'static str) -> ScriptError {
+    let value = value.escape_debug().to_string();
+    ScriptError::BadValue {
+        what,
+        value,
+        problem,
+    }
 }
