@@ -1,5 +1,9 @@
 //! Scenario files, console markers and the verdict fold.
 
+pub mod console;
+pub mod defaults;
+pub mod fold;
+
 mod diagnostic;
 mod load;
 mod nbp;
