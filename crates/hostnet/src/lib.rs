@@ -12,10 +12,14 @@ pub mod host;
 pub mod probe;
 pub mod wire;
 
+mod channel;
 mod error;
+mod holder;
 mod port;
+mod protocol;
 mod sandbox;
 mod sockets;
+mod sys;
 
 pub use error::SandboxError;
 pub use port::{Port, PortKind};

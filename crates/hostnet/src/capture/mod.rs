@@ -1,12 +1,22 @@
 //! Captures in the pcapng format (draft-ietf-opsawg-pcapng).
 
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::SystemTime;
+mod format;
+mod live;
 
-use crate::PacketSocket;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
 use crate::wire::Direction;
+use format::{InterfaceCounts, Stamp};
+pub use live::SocketCapture;
+
+/// Bytes kept in memory before they go to the file.
+const BUFFER: usize = 256 << 10;
+/// Longest time a frame stays in memory while others come.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
 /// Bounds of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +30,7 @@ pub struct CaptureConfig {
 impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
-            snap_len: 262_144,
+            snap_len: format::MAX_SNAP_LEN,
             max_bytes: None,
         }
     }
@@ -28,7 +38,7 @@ impl Default for CaptureConfig {
 
 /// An interface of a capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct InterfaceId(pub(crate) u32);
+pub struct InterfaceId(u32);
 
 /// What a capture holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,12 +53,11 @@ pub struct CaptureStats {
     pub error: Option<String>,
 }
 
-/// A capture file being written; clones write to the same file. It is flushed a few times a second while frames
-/// come, and when the last clone is dropped.
+/// A capture file being written; clones write to the same file. Whole blocks go to the file a few times a second
+/// while frames come, and when the last clone is dropped, so that the file is readable at any time.
 #[derive(Clone, Debug)]
 pub struct CaptureHandle {
-    #[allow(dead_code)]
-    shared: Arc<()>,
+    shared: Arc<Shared>,
 }
 
 /// Creates capture files.
@@ -60,53 +69,155 @@ impl Writer {
     ///
     /// # Errors
     /// Where the file cannot be created or written.
-    pub fn create(_path: &Path, _config: CaptureConfig) -> io::Result<CaptureHandle> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub fn create(path: &Path, config: CaptureConfig) -> io::Result<CaptureHandle> {
+        let mut buffer = Vec::with_capacity(BUFFER + (64 << 10));
+        format::section_header(&mut buffer, concat!("bootgate ", env!("CARGO_PKG_VERSION")));
+        let mut state = State {
+            file: File::create(path)?,
+            buffer,
+            config: CaptureConfig {
+                snap_len: config.snap_len.clamp(1, format::MAX_SNAP_LEN),
+                ..config
+            },
+            interfaces: Vec::new(),
+            stats: CaptureStats::default(),
+            flushed: Instant::now(),
+        };
+        state.stats.bytes = len_u64(&state.buffer);
+        state.flush();
+        match state.stats.error.take() {
+            Some(error) => Err(io::Error::other(error)),
+            None => Ok(CaptureHandle {
+                shared: Arc::new(Shared(Mutex::new(state))),
+            }),
+        }
     }
 }
 
 impl CaptureHandle {
     /// Adds an interface, by the name it is shown with.
     #[must_use]
-    pub fn interface(&self, _name: &str) -> InterfaceId {
-        InterfaceId(0)
+    pub fn interface(&self, name: &str) -> InterfaceId {
+        let mut state = self.shared.state();
+        let id = u32::try_from(state.interfaces.len()).unwrap_or(u32::MAX);
+        state.interfaces.push(InterfaceCounts::default());
+        let before = state.buffer.len();
+        let snap_len = state.config.snap_len;
+        format::interface(&mut state.buffer, name, snap_len);
+        let grown = state.buffer.len() - before;
+        state.stats.bytes += grown as u64;
+        InterfaceId(id)
     }
 
     /// Adds a frame. Errors are kept for [`CaptureHandle::stats`]: a full disk must not stop a link.
     pub fn frame(
         &self,
-        _interface: InterfaceId,
-        _direction: Direction,
-        _at: SystemTime,
-        _frame: &[u8],
+        interface: InterfaceId,
+        direction: Direction,
+        at: SystemTime,
+        frame: &[u8],
     ) {
+        self.shared
+            .state()
+            .frame(interface, direction, Stamp::of(at), frame);
     }
 
     /// Hands everything captured so far to the file.
-    pub fn flush(&self) {}
+    pub fn flush(&self) {
+        self.shared.state().flush();
+    }
 
     /// What it holds.
     #[must_use]
     pub fn stats(&self) -> CaptureStats {
-        CaptureStats::default()
+        self.shared.state().stats.clone()
     }
 }
 
-/// Captures what a packet socket sees, on a thread of its own, until it is dropped. For real interfaces; make the
-/// socket with EtherType 3 (`ETH_P_ALL`). Outgoing frames are recorded as [`Direction::ToClient`].
 #[derive(Debug)]
-pub struct SocketCapture {}
+struct Shared(Mutex<State>);
 
-impl SocketCapture {
-    /// Starts capturing.
-    ///
-    /// # Errors
-    /// Where the kernel gives no thread.
-    pub fn start(
-        _socket: PacketSocket,
-        _capture: CaptureHandle,
-        _interface: InterfaceId,
-    ) -> io::Result<Self> {
-        Err(io::ErrorKind::Unsupported.into())
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.state().finish();
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    buffer: Vec<u8>,
+    config: CaptureConfig,
+    interfaces: Vec<InterfaceCounts>,
+    stats: CaptureStats,
+    flushed: Instant,
+}
+
+impl State {
+    fn frame(&mut self, interface: InterfaceId, direction: Direction, at: Stamp, frame: &[u8]) {
+        let Some(counts) = usize::try_from(interface.0)
+            .ok()
+            .and_then(|index| self.interfaces.get_mut(index))
+        else {
+            return;
+        };
+        counts.received += 1;
+        let kept = frame.get(..self.config.snap_len as usize).unwrap_or(frame);
+        // Room for the statistics that close the file is kept free.
+        let closing = format::STATISTICS_LEN * self.interfaces.len();
+        let needed = (format::packet_len(kept.len()) + closing) as u64;
+        let full = self
+            .config
+            .max_bytes
+            .is_some_and(|limit| self.stats.bytes + needed > limit);
+        if full || self.stats.error.is_some() {
+            if let Some(counts) = self.interfaces.get_mut(interface.0 as usize) {
+                counts.dropped += 1;
+            }
+            self.stats.skipped += 1;
+            return;
+        }
+        format::packet(
+            &mut self.buffer,
+            interface.0,
+            direction,
+            at,
+            kept,
+            frame.len(),
+        );
+        self.stats.frames += 1;
+        self.stats.bytes += format::packet_len(kept.len()) as u64;
+        if self.buffer.len() >= BUFFER || self.flushed.elapsed() >= FLUSH_EVERY {
+            self.flush();
+        }
+    }
+
+    /// Writes the buffer: whole blocks only.
+    fn flush(&mut self) {
+        if self.stats.error.is_none()
+            && let Err(error) = self.file.write_all(&self.buffer)
+        {
+            self.stats.error = Some(error.to_string());
+        }
+        self.buffer.clear();
+        self.flushed = Instant::now();
+    }
+
+    fn finish(&mut self) {
+        let now = Stamp::of(SystemTime::now());
+        for (id, counts) in (0u32..).zip(&self.interfaces) {
+            format::statistics(&mut self.buffer, id, now, *counts);
+        }
+        self.flush();
+    }
+}
+
+fn len_u64(bytes: &[u8]) -> u64 {
+    bytes.len() as u64
 }

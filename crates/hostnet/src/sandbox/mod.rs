@@ -1,13 +1,20 @@
-//! The caller's handle to the holder.
+//! The supervisor's side: entering the sandbox, and asking the holder for things.
+
+mod client;
+mod enter;
+mod forbidden;
+mod handle;
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use bootgate_events::MacAddr;
 
-use crate::{PacketSocket, Port, SandboxError, UdpOptions};
+use crate::SandboxError;
+use forbidden::diagnose;
+pub use handle::Sandbox;
 
 /// Whether a user namespace is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,124 +125,12 @@ impl Child {
     }
 }
 
-/// How a holder ended.
+/// How a holder ended, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HolderExit(pub String);
 
-/// The supervisor's handle to the holder. Clones are the same sandbox; when the last one is dropped, the holder is
-/// killed, and with it everything in its namespaces.
-#[derive(Clone, Debug)]
-pub struct Sandbox {}
-
-impl Sandbox {
-    /// Forks the holder into new network, PID, mount, IPC and UTS namespaces, and a new user namespace where the
-    /// caller is not root. Must be called before the process has a second thread, and from the thread that lives
-    /// as long as the process (the main one): the holder dies with the thread that called this.
-    ///
-    /// # Errors
-    /// [`SandboxError::Threaded`], [`SandboxError::NamespacesForbidden`] (with the command that allows them), or
-    /// [`SandboxError::Setup`].
-    pub fn enter(_config: SandboxConfig) -> Result<Self, SandboxError> {
-        Err(unsupported("enter"))
-    }
-
-    /// The holder's process id as the host sees it.
-    #[must_use]
-    pub fn holder_pid(&self) -> i32 {
-        0
-    }
-
-    /// Makes a segment: a bridge with a pinned hardware address, no spanning tree, no multicast snooping, no IPv6,
-    /// and the servers' address.
-    ///
-    /// # Errors
-    /// [`SandboxError::Refused`] where the name is taken or the kernel refuses a step.
-    pub async fn create_segment(
-        &self,
-        _config: SegmentConfig,
-    ) -> Result<SegmentInfo, SandboxError> {
-        Err(unsupported("segment"))
-    }
-
-    /// Makes a port of a segment for one client's link.
-    ///
-    /// # Errors
-    /// [`SandboxError::Refused`] where the segment does not exist or the kernel refuses a step.
-    pub async fn create_port(&self, _segment: &str, _name: &str) -> Result<Port, SandboxError> {
-        Err(unsupported("port"))
-    }
-
-    /// Makes a UDP socket on a segment, nonblocking.
-    ///
-    /// # Errors
-    /// [`SandboxError::Refused`], with [`std::io::ErrorKind::AddrInUse`] where the port is taken.
-    pub async fn udp_socket(
-        &self,
-        _segment: &str,
-        _options: UdpOptions,
-    ) -> Result<UdpSocket, SandboxError> {
-        Err(unsupported("udp"))
-    }
-
-    /// Makes a listening TCP socket on a segment, nonblocking.
-    ///
-    /// # Errors
-    /// [`SandboxError::Refused`], with [`std::io::ErrorKind::AddrInUse`] where the port is taken.
-    pub async fn tcp_listener(
-        &self,
-        _segment: &str,
-        _bind: SocketAddrV4,
-    ) -> Result<TcpListener, SandboxError> {
-        Err(unsupported("tcp"))
-    }
-
-    /// Makes a raw packet socket on a segment's bridge, nonblocking. `ethertype` in host byte order; 3
-    /// (`ETH_P_ALL`) takes every frame.
-    ///
-    /// # Errors
-    /// [`SandboxError::Refused`] where the segment does not exist or the kernel refuses a step.
-    pub async fn packet_socket(
-        &self,
-        _segment: &str,
-        _ethertype: u16,
-    ) -> Result<PacketSocket, SandboxError> {
-        Err(unsupported("packet"))
-    }
-
-    /// Starts a program as a child of the holder, in its own process group, without a terminal. It sees the
-    /// host's files and the sandbox's network and processes, and dies with the holder.
-    ///
-    /// # Errors
-    /// [`SandboxError::Refused`], with [`std::io::ErrorKind::NotFound`] where there is no such program.
-    pub async fn spawn(&self, _spawn: Spawn) -> Result<Child, SandboxError> {
-        Err(unsupported("spawn"))
-    }
-
-    /// Sends a signal to a program started by [`Sandbox::spawn`]. One that has ended already is no error.
-    ///
-    /// # Errors
-    /// [`SandboxError::Refused`] where `signal` is not one.
-    pub async fn kill(&self, _pid: i32, _signal: i32) -> Result<(), SandboxError> {
-        Err(unsupported("kill"))
-    }
-
-    /// Waits until the holder ends, by whatever cause.
-    pub async fn gone(&self) -> HolderExit {
-        HolderExit(String::new())
-    }
-
-    /// Ends the sandbox and waits until everything in it is gone.
-    ///
-    /// # Errors
-    /// [`SandboxError::Timeout`] where the holder does not end.
-    pub async fn shutdown(self) -> Result<(), SandboxError> {
-        Err(unsupported("shutdown"))
-    }
-}
-
-fn unsupported(step: &str) -> SandboxError {
-    SandboxError::Setup {
-        step: step.to_owned(),
-        source: std::io::ErrorKind::Unsupported.into(),
+impl std::fmt::Display for HolderExit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }

@@ -3,12 +3,14 @@
 //! The client's end speaks the stream of QEMU's `-netdev socket,fd=N`: each frame after its length in four bytes,
 //! big endian (QEMU `net/socket.c`).
 
-use std::io;
-use std::os::fd::OwnedFd;
+mod pump;
+mod thread;
+
 use std::time::Duration;
 
-use crate::Port;
 use crate::capture::{CaptureHandle, InterfaceId};
+
+pub use thread::{Wire, WireHandle, client_pair};
 
 /// Largest frame carried, in bytes: QEMU's `NET_BUFSIZE` (`include/net/net.h`: 4096 + 65536).
 pub const MAX_FRAME: usize = 4096 + 65536;
@@ -112,50 +114,4 @@ pub enum WireEnd {
     Stopped,
     /// The client's stream is not one of frames, or the kernel refused a step.
     Failed(String),
-}
-
-/// The two ends of a client's link: `(client, wire)`. The first goes to QEMU as `-netdev socket,fd=N`, the second
-/// to [`Wire::spawn`].
-///
-/// # Errors
-/// Where the kernel has no descriptors left.
-pub fn client_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Carries frames between a client and a port.
-#[derive(Debug)]
-pub struct Wire;
-
-impl Wire {
-    /// Starts a wire on a thread of its own. Frames that waited in the port from before are thrown away.
-    ///
-    /// # Errors
-    /// Where another wire uses the port, or the kernel gives no thread.
-    pub fn spawn(_client: OwnedFd, _port: &Port, _config: WireConfig) -> io::Result<WireHandle> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-/// A running wire. It ends when either side closes, and when this is dropped.
-#[derive(Debug)]
-pub struct WireHandle {}
-
-impl WireHandle {
-    /// What it has done so far; cheap.
-    #[must_use]
-    pub fn stats(&self) -> WireStats {
-        WireStats::default()
-    }
-
-    /// Waits until the wire ends.
-    pub async fn ended(&self) -> WireEnd {
-        WireEnd::Stopped
-    }
-
-    /// Stops it and waits until its thread is gone, so that the port is free. Frames the client sent before are
-    /// still carried.
-    pub async fn stop(self) -> (WireEnd, WireStats) {
-        (WireEnd::Stopped, WireStats::default())
-    }
 }

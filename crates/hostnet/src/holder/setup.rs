@@ -1,0 +1,88 @@
+//! The holder's first steps: who it is, and what it lets go of.
+
+use std::io;
+
+use rustix::mount::MountPropagationFlags;
+use rustix::process::Signal;
+
+use crate::channel::Channel;
+use crate::protocol::{During, Failure};
+use crate::sys::process as sys;
+
+/// Who the holder is in its user namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Lines for `/proc/self/uid_map` and `gid_map`; `None` without a user namespace.
+    pub(crate) maps: Option<(String, String)>,
+}
+
+/// The identity of a holder forked by the calling process: root in its user namespace, if it has one.
+pub(crate) fn identify(user_namespace: bool) -> Identity {
+    Identity {
+        maps: user_namespace.then(|| {
+            (
+                format!("0 {} 1\n", rustix::process::geteuid().as_raw()),
+                format!("0 {} 1\n", rustix::process::getegid().as_raw()),
+            )
+        }),
+    }
+}
+
+impl Identity {
+    /// Maps the caller's user and group to root of the new user namespace. `setgroups` must be denied first
+    /// (user_namespaces(7)).
+    pub(crate) fn assume(&self) -> Result<(), Failure> {
+        let Some((uids, gids)) = &self.maps else {
+            return Ok(());
+        };
+        for (file, text) in [
+            ("/proc/self/setgroups", "deny"),
+            ("/proc/self/uid_map", uids),
+            ("/proc/self/gid_map", gids),
+        ] {
+            write_existing(file, text).during(|| format!("writing `{}` to {file}", text.trim()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes to a file that must exist already.
+pub(crate) fn write_existing(path: &str, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+/// Ties the holder's life to the supervisor's, and cuts every other tie: terminal, signals, descriptors, mounts.
+pub(crate) fn detach(control: &Channel) -> Result<(), Failure> {
+    use std::os::fd::{AsFd, AsRawFd};
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .during(|| "setting the parent death signal".to_owned())?;
+    // A supervisor that died before this line sends no signal any more; its end of the control socket is closed then,
+    // and the first wait for a request ends the holder.
+    rustix::process::setsid().during(|| "making a session".to_owned())?;
+    let _ = rustix::thread::set_name(c"bootgate-holder");
+    sys::default_signals();
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .during(|| "opening /dev/null".to_owned())?;
+    rustix::stdio::dup2_stdin(&null).during(|| "replacing standard input".to_owned())?;
+    rustix::stdio::dup2_stdout(&null).during(|| "replacing standard output".to_owned())?;
+    drop(null);
+    close_inherited(control.as_fd().as_raw_fd());
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+    )
+    .during(|| "making the mounts private".to_owned())
+}
+
+#[allow(unsafe_code)]
+fn close_inherited(control: i32) {
+    // SAFETY: this process was just cloned and never returns to the code that owns the inherited descriptors; all it
+    // uses are the standard streams and the control socket.
+    unsafe { sys::close_all_but(3, control) }
+}

@@ -1,0 +1,28 @@
+//! System calls that no safe wrapper covers. All `unsafe` code of the crate is here and says why it is sound.
+#![allow(unsafe_code)]
+
+pub(crate) mod ifaces;
+pub(crate) mod link;
+pub(crate) mod process;
+pub(crate) mod ring;
+pub(crate) mod socket;
+
+use std::io;
+
+/// The outcome of a system call that returns -1 and sets `errno` on failure.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// The size of a type as the kernel takes it.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes of small C structures"
+)]
+const fn size_of_u32<T>() -> u32 {
+    size_of::<T>() as u32
+}
