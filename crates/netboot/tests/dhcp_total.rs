@@ -1,0 +1,160 @@
+//! Whatever comes in: no panic, a verdict in words, and a reply that a client can read.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use bootgate_netboot::dhcp::{ClientFacts, Outcome};
+use common::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const FIXTURES: [&str; 6] = [
+    "edk2-x64-discover",
+    "edk2-x64-request",
+    "ipxe-bios-discover",
+    "ipxe-bios-request",
+    "ipxe-efi-discover",
+    "udhcpc-discover",
+];
+
+/// What holds for every outcome.
+fn check(lab: &Lab, outcome: &Outcome) {
+    match (&outcome.reply, &outcome.dropped) {
+        (Some(reply), None) => {
+            let (mac, _) = outcome.received.as_ref().expect("a reply to somebody");
+            assert_eq!(*mac, reply.mac);
+            assert!(reply.bytes.len() >= 300);
+            assert!(!reply.reason.is_empty());
+            let end = reply.bytes.iter().rposition(|byte| *byte != 0);
+            assert_eq!(end.map(|at| reply.bytes[at]), Some(255), "options end");
+        }
+        (None, Some(reason)) => assert!(!reason.is_empty()),
+        other => panic!("neither reply nor reason, or both: {other:?}"),
+    }
+    assert!(lab.server.tracked() <= lab.server.config().max_leases);
+}
+
+/// Sends to a server that has state already, so that each branch has something to decide.
+fn send_everywhere(bytes: &[u8]) {
+    let mut lab = Lab::new(config());
+    lab.lease(CAPTURED);
+    lab.lease(mac(2));
+    for seconds in [1, 1800, 3700] {
+        let answer = lab.at(seconds).send_bytes(bytes);
+        check(&lab, &answer.0);
+    }
+}
+
+fn options_packet(message_type: u8, options: Vec<(u8, Vec<u8>)>) -> Vec<u8> {
+    let mut packet = Packet::new(CAPTURED, message_type);
+    packet.options.extend(options);
+    packet.bytes()
+}
+
+proptest! {
+    #[test]
+    fn random_bytes(bytes in vec(any::<u8>(), 0..700)) {
+        let _ = ClientFacts::parse(&bytes);
+        send_everywhere(&bytes);
+    }
+
+    #[test]
+    fn random_bytes_behind_a_sound_header(tail in vec(any::<u8>(), 0..400)) {
+        let mut bytes = Packet::new(CAPTURED, 1).fixed;
+        bytes.extend([53, 1, 3]);
+        bytes.extend(tail);
+        send_everywhere(&bytes);
+    }
+
+    #[test]
+    fn captured_packets_with_bytes_changed_and_cut_off(
+        which in 0..FIXTURES.len(),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        length in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let mut bytes = fixture(FIXTURES[which]);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if cut {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        send_everywhere(&bytes);
+    }
+
+    #[test]
+    fn random_options_of_every_message_type(
+        message_type in 0..20u8,
+        options in vec((any::<u8>(), vec(any::<u8>(), 0..255)), 0..8),
+        overload in 0..4u8,
+    ) {
+        let mut bytes = options_packet(message_type, options);
+        bytes.splice(240..240, [52, 1, overload]);
+        send_everywhere(&bytes);
+    }
+
+    #[test]
+    fn one_malformed_option_does_not_hide_the_others(
+        code in prop::sample::select(vec![50u8, 52, 57, 80, 81, 94, 97, 116, 119, 121]),
+        value in vec(any::<u8>(), 0..40),
+    ) {
+        let bytes = options_packet(1, vec![(code, value), (60, b"PXEClient".to_vec()), (93, vec![0, 7])]);
+        let facts = ClientFacts::parse(&bytes).expect("a DISCOVER");
+        prop_assert_eq!(&facts.architectures, &[7]);
+        prop_assert!(facts.vendor_class_is("PXEClient"));
+    }
+}
+
+#[test]
+fn every_cut_of_a_captured_packet() {
+    for name in FIXTURES {
+        let bytes = fixture(name);
+        for length in 0..bytes.len() {
+            send_everywhere(&bytes[..length]);
+        }
+    }
+}
+
+#[test]
+fn hardware_addresses_that_no_station_has_are_refused() {
+    let mut lab = Lab::new(config());
+    for hlen in [0, 5, 7, 16, 17, 255] {
+        let packet = discover(mac(1)).byte(2, hlen);
+        lab.send(&packet)
+            .silent(&format!("address length `{hlen}` is not Ethernet"));
+    }
+    lab.send(&discover(mac(1)).byte(1, 32))
+        .silent("hardware type `32`");
+    lab.send(&discover(mac(1)).byte(28, 0x53))
+        .silent("no station's address");
+    lab.send(&discover(bootgate_events::MacAddr([0; 6])))
+        .silent("no station's address");
+    lab.send(&discover(mac(1)).byte(236, 0)).silent("BOOTP");
+    let mut bootp = discover(mac(1));
+    bootp.options.clear();
+    lab.send(&bootp).silent("BOOTP");
+    assert_eq!(lab.server.tracked(), 0);
+}
+
+#[test]
+fn text_from_the_wire_reaches_events_without_control_characters() {
+    let packet = discover(mac(1))
+        .with(60, b"PXE\x1b[2J\nClient\xff\0")
+        .with(77, "a\u{7}b");
+    let (_, said) = Lab::new(config())
+        .send(&packet)
+        .0
+        .received
+        .expect("readable");
+    for text in [said.vendor_class, said.user_class] {
+        let text = text.expect("text");
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+}
