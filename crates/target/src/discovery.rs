@@ -79,14 +79,9 @@ const OVMF_PLACES: [(&str, &str); 7] = [
 /// # Errors
 /// There is none, or it does not answer.
 pub async fn find_qemu(explicit: Option<&Path>) -> Result<QemuBinary, MissingError> {
-    let missing = |what: &str| MissingError {
-        what: what.to_owned(),
-        package: "qemu-system-x86".to_owned(),
-        hint: "apt-get install qemu-system-x86".to_owned(),
-    };
     let path = match explicit {
         Some(path) => path.to_owned(),
-        None => in_path("qemu-system-x86_64").ok_or_else(|| missing("qemu-system-x86_64"))?,
+        None => in_path("qemu-system-x86_64").ok_or_else(|| missing_qemu("qemu-system-x86_64"))?,
     };
     let shown = path.display().to_string();
     let output = tokio::process::Command::new(&path)
@@ -99,10 +94,19 @@ pub async fn find_qemu(explicit: Option<&Path>) -> Result<QemuBinary, MissingErr
         Ok(Ok(output)) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).into_owned()
         }
-        _ => return Err(missing(&shown)),
+        _ => return Err(missing_qemu(&shown)),
     };
-    let version = parse_version(&text).ok_or_else(|| missing(&shown))?;
+    let version = parse_version(&text).ok_or_else(|| missing_qemu(&shown))?;
     Ok(QemuBinary { path, version })
+}
+
+/// The error for a QEMU that is not there or does not answer.
+pub(crate) fn missing_qemu(what: &str) -> MissingError {
+    MissingError {
+        what: what.to_owned(),
+        package: "qemu-system-x86".to_owned(),
+        hint: "apt-get install qemu-system-x86".to_owned(),
+    }
 }
 
 /// Longest time a program may take to print its version.

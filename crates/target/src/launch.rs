@@ -5,8 +5,15 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::process::Command;
+use tokio::sync::oneshot;
 
 use crate::BoxFuture;
 
@@ -35,6 +42,14 @@ pub struct ExitOutcome {
     pub signal: Option<i32>,
 }
 
+impl ExitOutcome {
+    /// The process has ended, and nobody knows how: whoever ran it is gone.
+    pub const UNKNOWN: ExitOutcome = ExitOutcome {
+        code: None,
+        signal: None,
+    };
+}
+
 /// A process that runs.
 pub struct Launched {
     /// Its process id where the launcher runs; for messages and tests.
@@ -61,12 +76,81 @@ pub trait Launcher: Send + Sync {
     fn launch(&self, spec: LaunchSpec) -> BoxFuture<'_, io::Result<Launched>>;
 }
 
-/// Starts children of this process. A child is killed when its [`Launched`] is dropped before it has ended.
+/// Starts children of this process. They end with [`ProcessControl::kill`], and when the runtime they were started on
+/// ends; nothing ends them when this process is killed, so runs start QEMU in the sandbox instead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DirectLauncher;
 
 impl Launcher for DirectLauncher {
-    fn launch(&self, _spec: LaunchSpec) -> BoxFuture<'_, io::Result<Launched>> {
-        todo!()
+    fn launch(&self, spec: LaunchSpec) -> BoxFuture<'_, io::Result<Launched>> {
+        Box::pin(async move { launch_direct(spec) })
+    }
+}
+
+fn launch_direct(spec: LaunchSpec) -> io::Result<Launched> {
+    let (program, arguments) = spec
+        .argv
+        .split_first()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program to start"))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .envs(spec.env)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(spec.output.try_clone()?))
+        .stderr(Stdio::from(spec.output))
+        .process_group(0)
+        .kill_on_drop(true);
+    if let Some(cwd) = spec.cwd {
+        command.current_dir(cwd);
+    }
+    let mappings = spec
+        .fds
+        .into_iter()
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        })
+        .collect();
+    command
+        .fd_mappings(mappings)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let mut child = command.spawn()?;
+    // The command holds the parent's copies of the descriptors.
+    drop(command);
+    let pid = child
+        .id()
+        .ok_or_else(|| io::Error::other("the child has ended already"))?;
+    let handle = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| io::Error::other("the child has no process id"))?;
+    let pidfd = pidfd_open(handle, PidfdFlags::empty())?;
+    let (ended, exit) = oneshot::channel();
+    tokio::spawn(async move {
+        let outcome = match child.wait().await {
+            Ok(status) => ExitOutcome {
+                code: status.code(),
+                signal: status.signal(),
+            },
+            Err(_) => ExitOutcome::UNKNOWN,
+        };
+        // Nobody may be waiting for it any more.
+        let _ = ended.send(outcome);
+    });
+    Ok(Launched {
+        pid,
+        exit: Box::pin(async move { exit.await.unwrap_or(ExitOutcome::UNKNOWN) }),
+        control: Arc::new(Pidfd(pidfd)),
+    })
+}
+
+/// A process by its descriptor, which never comes to mean another process.
+struct Pidfd(OwnedFd);
+
+impl ProcessControl for Pidfd {
+    fn kill(&self) {
+        // ESRCH, the one error there can be, means that it has ended.
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bootgate_events::{MacAddr, TargetName};
 
-use crate::BoxFuture;
 use crate::accel::Accel;
-use crate::discovery::{OvmfFiles, QemuBinary};
+use crate::discovery::{self, OvmfFiles, QemuBinary};
+use crate::{BoxFuture, TargetError};
 
 /// A virtual machine.
 #[derive(Clone)]
@@ -92,6 +92,90 @@ pub enum NetLink {
         /// The tap.
         fd: OwnedFd,
     },
-    /// Nothing: the interface is there and has no carrier.
+    /// Nothing: what the interface sends goes nowhere.
     Unplugged,
+}
+
+impl Firmware {
+    /// `bios` or `uefi`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Firmware::Bios => "bios",
+            Firmware::Uefi(_) => "uefi",
+        }
+    }
+}
+
+impl QemuConfig {
+    /// Whether a machine can be made of this, now.
+    pub(crate) fn check(&self) -> Result<(), TargetError> {
+        let problem = |problem: String| {
+            Err(TargetError::Config {
+                name: self.name.to_string(),
+                problem,
+            })
+        };
+        if self.memory_mib < 128 {
+            return problem(format!(
+                "`{}` MiB of memory are too few: 128 at least",
+                self.memory_mib
+            ));
+        }
+        if self.cpus == 0 {
+            return problem("it has no CPU".to_owned());
+        }
+        if !plain_word(&self.nic_model) {
+            return problem(format!("`{}` is not a device name", self.nic_model));
+        }
+        if self.name.as_str().is_empty() || self.name.as_str().contains('/') {
+            return problem("its name cannot be part of a file name".to_owned());
+        }
+        if let Firmware::Uefi(files) = &self.firmware {
+            discovery::find_ovmf(Some(files))?;
+        }
+        if let NicRom::File(path) = &self.nic_rom
+            && !path.is_file()
+        {
+            return problem(format!("option ROM `{}` does not exist", path.display()));
+        }
+        self.disk
+            .as_ref()
+            .map_or(Ok(()), |disk| self.check_disk(disk))
+    }
+
+    fn check_disk(&self, disk: &Disk) -> Result<(), TargetError> {
+        let problem = |problem: String| {
+            Err(TargetError::Config {
+                name: self.name.to_string(),
+                problem,
+            })
+        };
+        let Ok(meta) = disk.path.metadata() else {
+            return Err(TargetError::NoDisk(disk.path.clone()));
+        };
+        if !matches!(disk.sector_size, 512 | 4096) {
+            return problem(format!(
+                "sector size `{}` is neither 512 nor 4096",
+                disk.sector_size
+            ));
+        }
+        if meta.len() == 0 || meta.len() % u64::from(disk.sector_size) != 0 {
+            return problem(format!(
+                "the length of disk `{}` ({} bytes) is not a whole number of sectors of {} bytes",
+                disk.path.display(),
+                meta.len(),
+                disk.sector_size
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` can stand in an option list as it is.
+fn plain_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
