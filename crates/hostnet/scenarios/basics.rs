@@ -25,5 +25,3 @@ pub fn up() {
         .unwrap();
     assert!(best < Duration::from_millis(200), "it took {best:?}");
 }
-
-pub fn segment() {}

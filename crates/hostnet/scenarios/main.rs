@@ -13,6 +13,8 @@
 )]
 
 mod basics;
+mod client;
+mod traffic;
 
 use bootgate_hostnet::{PortMode, Sandbox, SandboxConfig, SegmentConfig, UserNamespace};
 
@@ -22,10 +24,14 @@ fn main() {
     let arguments: Vec<String> = arguments.collect();
     match name.as_str() {
         "up" => basics::up(),
-        "segment" => basics::segment(),
+        "udp" => traffic::udp(),
+        "isolated" => traffic::isolated(),
+        "tcp" => traffic::tcp(),
+        "fetch" => traffic::fetch(&arguments[0]),
+        "hook" => traffic::hook(),
+        "bad-clients" => traffic::bad_clients(),
         _ => panic!("there is no scenario `{name}`"),
     }
-    drop(arguments);
 }
 
 /// Enters a sandbox as the environment says: `PORTS=tap|packet`.

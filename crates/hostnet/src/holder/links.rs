@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use bootgate_events::MacAddr;
 use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode};
@@ -18,6 +19,9 @@ use crate::{PortKind, PortMode, SegmentConfig, SegmentInfo};
 
 /// Frames a TAP keeps for a wire that is not scheduled at once; the kernel's default is 1000.
 const TAP_QUEUE: u32 = 4096;
+/// How long a new link may take to pass frames; usually a millisecond, at worst the second that the kernel puts
+/// between two looks at carriers.
+const UP_WITHIN: Duration = Duration::from_secs(5);
 /// `ETH_P_ALL` of `linux/if_ether.h`.
 const ALL_FRAMES: u16 = 3;
 
@@ -73,11 +77,10 @@ impl Links {
                 format!("a prefix of {} bits is not 1 to 31", config.prefix_len),
             ));
         }
-        let number = u8::try_from(self.segments.len())
-            .map_err(|_| Failure::invalid(action.clone(), "there are 256 already"))?;
-        let interface = format!("bg{number}");
-        // Locally administered, the same in every run, so that captures of two runs compare.
-        let mac = MacAddr([0x02, 0x62, 0x67, 0x00, 0x00, number]);
+        let interface = format!("bg{}", self.segments.len());
+        // Locally administered and made from the address: the same in every run, so that captures of two runs compare.
+        let [a, b, c, d] = config.address.octets();
+        let mac = MacAddr([0x02, 0x62, a, b, c, d]);
         let ifindex = self
             .create_bridge(&interface, mac, config.address, config.prefix_len)
             .map_err(|error| Failure::new(action, &error))?;
@@ -157,6 +160,7 @@ impl Links {
         let index = self.index(interface)?;
         let message = quiet(LinkUnspec::new_with_index(index)).txqueuelen(TAP_QUEUE);
         self.change(message.controller(bridge).up())?;
+        self.netlink.await_passing(&[index, bridge], UP_WITHIN)?;
         Ok(tun)
     }
 
@@ -181,6 +185,8 @@ impl Links {
             i32::try_from(outer).map_err(io::Error::other)?,
             ALL_FRAMES,
         )?;
+        self.netlink
+            .await_passing(&[outer, inner, bridge], UP_WITHIN)?;
         Ok(socket)
     }
 

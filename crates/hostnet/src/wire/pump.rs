@@ -18,6 +18,8 @@ const PREFIX: usize = 4;
 const BATCH: usize = 128;
 /// Bytes read from the client at once.
 const READ: usize = 256 << 10;
+/// Most frames a port can have kept for a client that was not there.
+const OLD_FRAMES: usize = 8192;
 /// Reads from the client after a stop was asked for: more than its socket holds.
 const LAST_READS: usize = 64;
 /// Time without events after which captured frames are brought to the file.
@@ -68,13 +70,10 @@ impl<'wire> Pump<'wire> {
 
     /// Carries frames until a side closes or a stop is asked for.
     pub(super) fn run(mut self) -> WireEnd {
-        let end = match self.throw_away_old() {
-            Ok(()) => loop {
-                if let Err(end) = self.turn() {
-                    break end;
-                }
-            },
-            Err(end) => end,
+        let end = loop {
+            if let Err(end) = self.turn() {
+                break end;
+            }
         };
         if let Some((capture, _)) = &self.config.capture {
             capture.flush();
@@ -128,16 +127,18 @@ impl<'wire> Pump<'wire> {
         self.unflushed = false;
     }
 
-    /// Frames in the port from before the client was there are not for it.
-    fn throw_away_old(&mut self) -> Step {
+    /// Throws away the frames that waited in the port before the client was there: they are not for it.
+    pub(super) fn discard_old(&mut self) -> io::Result<()> {
         let mut ignored = Vec::new();
         // Bounded, so that a busy segment does not hold up the start.
-        for _ in 0..1 << 16 {
+        for _ in 0..OLD_FRAMES {
             ignored.clear();
-            match self.port.receive(&mut self.scratch, &mut ignored) {
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(error) => return Err(port_end(&error)),
+            if self
+                .port
+                .receive(&mut self.scratch, &mut ignored)?
+                .is_none()
+            {
+                break;
             }
         }
         Ok(())

@@ -61,14 +61,21 @@ impl Wire {
             let (shared, port) = (Arc::clone(&shared), port.clone());
             std::thread::Builder::new()
                 .name(format!("wire {}", port.name()))
-                .spawn(move || match port.open() {
-                    Ok(port) => {
-                        let _ = opened.send(Ok(()));
-                        let end = Pump::new(client, port, config, &shared).run();
-                        shared.end.send_replace(Some(end));
-                    }
-                    Err(error) => {
-                        let _ = opened.send(Err(error));
+                .spawn(move || {
+                    let pump = port.open().and_then(|port| {
+                        let mut pump = Pump::new(client, port, config, &shared);
+                        pump.discard_old()?;
+                        Ok(pump)
+                    });
+                    match pump {
+                        Ok(pump) => {
+                            let _ = opened.send(Ok(()));
+                            let end = pump.run();
+                            shared.end.send_replace(Some(end));
+                        }
+                        Err(error) => {
+                            let _ = opened.send(Err(error));
+                        }
                     }
                 })?
         };
