@@ -77,7 +77,8 @@ fn machine(config: &QemuConfig) -> String {
     machine
 }
 
-fn cpu(accel: Accel) -> &'static str {
+/// The CPU model for an accelerator.
+pub(crate) fn cpu(accel: Accel) -> &'static str {
     match accel {
         Accel::Kvm => "host",
         // Systems built for x86-64-v2 or v3 need more than `qemu64` has, and `max` is as fast. Page tables of five

@@ -28,7 +28,7 @@ const KEPT_LINES: usize = 8;
 const LONGEST_LINE: usize = 4096;
 
 /// Kills the process when dropped. Killing one that has ended does nothing.
-pub(super) struct KillGuard(pub(super) Arc<dyn ProcessControl>);
+pub(crate) struct KillGuard(pub(crate) Arc<dyn ProcessControl>);
 
 impl Drop for KillGuard {
     fn drop(&mut self) {
@@ -45,7 +45,7 @@ pub(super) struct Started {
 }
 
 /// A connected pair of stream sockets: our end and the one for QEMU.
-pub(super) fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
+pub(crate) fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((UnixStream::from_std(ours)?, theirs.into()))
