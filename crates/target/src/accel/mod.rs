@@ -139,7 +139,7 @@ fn kvm_doubt(cpuinfo: &Path, device: &Path) -> Option<String> {
 
 /// Time of one round of the probe guest where the default deadlines were chosen, in microseconds: an Intel Xeon
 /// (Sapphire Rapids) at 2 cores, QEMU 7.2, TCG. A host that is twice as slow gets deadlines twice as long.
-const REFERENCE_LOOP_US: u64 = 60_000;
+const REFERENCE_LOOP_US: u64 = 17_000;
 
 /// Measures how fast guests run here, with a tiny guest, in less than a second; the result is cached by CPU model,
 /// QEMU version and accelerator in `$XDG_CACHE_HOME/bootgate/calibration.json`.

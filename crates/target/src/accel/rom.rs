@@ -11,7 +11,7 @@ pub(super) const STARTED: u8 = b'S';
 /// Said after each round.
 pub(super) const ROUND_DONE: u8 = b'R';
 /// How many rounds there are.
-pub(super) const ROUNDS: u8 = 3;
+pub(super) const ROUNDS: u8 = 5;
 /// Turns of the loop in a round. A change of this or of the loop is a change of [`super::cache::REVISION`].
 const TURNS: u32 = 1_500_000;
 

@@ -146,7 +146,7 @@ fn network(line: &mut Line, config: &QemuConfig, boot: BootSource, link: LinkKin
             device.push_str(",bootindex=2");
             match (&config.nic_rom, &config.firmware) {
                 (NicRom::File(path), _) => {
-                    device.push_str(&format!(",romfile={}", escape(&text(path))))
+                    device.push_str(&format!(",romfile={}", escape(&text(path))));
                 }
                 (NicRom::Standard, Firmware::Uefi(_)) => device.push_str(",romfile="),
                 (NicRom::Standard | NicRom::Qemu, _) => {}
