@@ -134,7 +134,7 @@ fn invalid_solicitations_get_no_answer() {
         ("option of length zero", |f| f[63] = 0),
         ("option cut short", |f| f[63] = 2),
         ("source address option without a source", |f| {
-            source(f, Ipv6Addr::UNSPECIFIED)
+            source(f, Ipv6Addr::UNSPECIFIED);
         }),
         ("group source", |f| source(f, "ff02::1".parse().unwrap())),
         ("our own frame", |f| f[6..12].copy_from_slice(&OURS)),

@@ -1,0 +1,66 @@
+//! Conversations with the DHCP server. An input is one packet, or several with `PKT!` between them; the clock moves on
+//! by as many seconds as each packet has bytes, so that offers and leases expire now and then.
+#![no_main]
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bootgate_events::MacAddr;
+use bootgate_netboot::dhcp::{DhcpConfig, Responder};
+use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
+use libfuzzer_sys::fuzz_target;
+
+const SEPARATOR: &[u8] = b"PKT!";
+const MAX_LEASES: usize = 8;
+
+/// Every second machine may boot from the network.
+struct Machines;
+
+impl MachineLookup for Machines {
+    fn machine(&self, mac: &MacAddr) -> Option<BootMachine> {
+        Some(BootMachine {
+            netboot: mac.0[5] & 1 == 0,
+            bootfiles: Bootfiles {
+                bios: Some("undionly.kpxe".to_owned()),
+                uefi_x64: Some("snponly.efi".to_owned()),
+            },
+        })
+    }
+}
+
+fn split(data: &[u8]) -> Vec<&[u8]> {
+    let mut packets = Vec::new();
+    let mut start = 0;
+    let mut at = 0;
+    while at + SEPARATOR.len() <= data.len() {
+        if data[at..].starts_with(SEPARATOR) {
+            packets.push(&data[start..at]);
+            at += SEPARATOR.len();
+            start = at;
+        } else {
+            at += 1;
+        }
+    }
+    packets.push(&data[start..]);
+    packets
+}
+
+fuzz_target!(|data: &[u8]| {
+    let pool = Ipv4Addr::new(10, 77, 0, 10)..=Ipv4Addr::new(10, 77, 0, 99);
+    let mut config = DhcpConfig::new(Ipv4Addr::new(10, 77, 0, 1), 24, pool);
+    config.max_leases = MAX_LEASES;
+    config.lease = Duration::from_secs(1000);
+    config.authoritative = data.len() % 2 == 0;
+    let mut server = Responder::new(config);
+    let mut now = Duration::ZERO;
+    for packet in split(data) {
+        now += Duration::from_secs(packet.len() as u64);
+        let outcome = server.handle(now, packet, &Machines);
+        assert!(outcome.reply.is_some() != outcome.dropped.is_some());
+        assert!(server.tracked() <= MAX_LEASES);
+        assert!(server.poll_at().is_none_or(|next| next > now));
+        if let Some(reply) = outcome.reply {
+            assert!(reply.bytes.len() >= 300);
+        }
+    }
+});
