@@ -1,8 +1,26 @@
 //! The verdict, as a pure fold over the event log.
+//!
+//! Each target goes through its stages by what the servers, its console and its power tell; nothing but events is
+//! seen, and time is the time that stands in them. What the fold concludes is logged behind the fact it follows from,
+//! and a replay of the facts draws the same conclusions again.
+
+mod network;
+mod notes;
+mod replay;
+mod target;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bootgate_events::{
-    DeadlineKind, Event, EventKind, Stage, TargetName, TargetVerdict, Verdict, VerdictRules,
+    DeadlineKind, Event, EventKind, MacAddr, Stage, TargetName, TargetVerdict, Verdict,
+    VerdictRules,
 };
+
+pub use replay::{Conclusion, Difference, Replay, ReplayError, is_conclusion, replay};
+use target::{Draw, TargetFold};
+
+use crate::marker::PatternError;
 
 /// What the fold wants done. The harness does it and logs the facts that come of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,16 +91,12 @@ impl Deadline {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RulesError {
     /// A pattern is not a regular expression.
-    #[error("marker `{marker}` of target `{target}` has the bad pattern `{pattern}`: {error}")]
+    #[error("target `{target}`: {error}")]
     BadPattern {
         /// The target.
         target: TargetName,
-        /// The marker's name.
-        marker: String,
-        /// Its pattern.
-        pattern: String,
-        /// What the regex parser says.
-        error: String,
+        /// Which marker, and what is wrong with it.
+        error: PatternError,
     },
     /// Neither a marker nor a disk is asked for, so that everything would pass.
     #[error("target `{target}` expects no marker and proves no disk: it would always pass")]
@@ -91,7 +105,9 @@ pub enum RulesError {
         target: TargetName,
     },
     /// The disk must boot, but no expected marker can show it.
-    #[error("target `{target}` boots its disk but its last expected marker cannot come in `disk-boot`")]
+    #[error(
+        "target `{target}` boots its disk but its last expected marker cannot come in `disk-boot`"
+    )]
     DiskBootUnseen {
         /// The target.
         target: TargetName,
@@ -108,8 +124,15 @@ pub enum RulesError {
 /// and verdict, live and in a replay.
 #[derive(Clone, Debug)]
 pub struct Fold {
-    rules: VerdictRules,
+    targets: Vec<TargetFold>,
+    /// An end of the run as a whole.
+    ended: Option<Verdict>,
+    by_ip: BTreeMap<IpAddr, usize>,
+    by_transfer: BTreeMap<u64, usize>,
 }
+
+/// Most addresses and transfers remembered at once; more come from no run that goes on.
+const REMEMBERED: usize = 4096;
 
 impl Fold {
     /// A fold at the start of a run. `rules` are the scaled ones that also stand in
@@ -119,41 +142,269 @@ impl Fold {
     /// The rules cannot be judged by; see [`RulesError`].
     pub fn new(rules: &VerdictRules) -> Result<Self, RulesError> {
         Ok(Self {
-            rules: rules.clone(),
+            targets: rules
+                .targets
+                .iter()
+                .map(TargetFold::new)
+                .collect::<Result<_, _>>()?,
+            ended: None,
+            by_ip: BTreeMap::new(),
+            by_transfer: BTreeMap::new(),
         })
     }
 
     /// Takes the next event of the log. `payload` holds the bytes of a [`EventKind::ConsoleChunk`] and is empty for
     /// every other kind. Conclusions and unknown kinds in the log change nothing.
     pub fn apply(&mut self, event: &Event, payload: &[u8]) -> Step {
-        let _ = (event, payload);
-        Step::default()
+        let mut step = Step::default();
+        if let Some(kind) = event.kind().filter(|kind| !is_conclusion(kind)) {
+            self.fact(
+                &mut Draw {
+                    event,
+                    step: &mut step,
+                },
+                kind,
+                payload,
+            );
+        }
+        step
+    }
+
+    fn fact(&mut self, draw: &mut Draw<'_>, kind: &EventKind, payload: &[u8]) {
+        match kind {
+            EventKind::RunStarted { targets, .. } => {
+                for target in &mut self.targets {
+                    let facts = targets.iter().find(|facts| facts.name == *target.name());
+                    target.set_image(facts.and_then(|facts| facts.image_sha256.clone()));
+                }
+            }
+            EventKind::Interrupted { signal } => {
+                self.end_run(
+                    draw,
+                    &Verdict::Interrupted {
+                        signal: signal.clone(),
+                    },
+                );
+            }
+            EventKind::InfraFailed { what, error, hint } => {
+                let hint = if hint.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {hint}")
+                };
+                self.infra(draw, what, &format!("{error}{hint}"));
+            }
+            EventKind::ServerFailed { service, error } => {
+                self.infra(
+                    draw,
+                    "server-failed",
+                    &format!("the {service} server stopped: {error}"),
+                );
+            }
+            _ => {
+                if let Some(target) = self.target_of(draw.event, kind) {
+                    target.notes.fact(draw.event.seq, kind);
+                    target_fact(target, draw, kind, payload);
+                }
+            }
+        }
+    }
+
+    /// An infrastructure fault of one target, or of the run where the event names none.
+    fn infra(&mut self, draw: &mut Draw<'_>, what: &str, error: &str) {
+        let named = draw.event.target.as_ref();
+        match self
+            .targets
+            .iter_mut()
+            .find(|target| Some(target.name()) == named)
+        {
+            Some(target) => target.infra(draw, what, error),
+            None => {
+                let verdict = Verdict::Infra {
+                    what: what.to_owned(),
+                    error: error.to_owned(),
+                };
+                self.end_run(draw, &verdict);
+            }
+        }
+    }
+
+    fn end_run(&mut self, draw: &mut Draw<'_>, verdict: &Verdict) {
+        let infra = matches!(verdict, Verdict::Infra { .. });
+        if self.ended.is_none() && (infra || self.verdict().is_none()) {
+            self.ended = Some(verdict.clone());
+        }
+        for target in &mut self.targets {
+            target.judge(draw, verdict.clone());
+        }
+    }
+
+    /// Whom an event concerns: the target it names, else the one whose hardware address, transfer or leased address
+    /// it carries.
+    fn target_of(&mut self, event: &Event, kind: &EventKind) -> Option<&mut TargetFold> {
+        let carried = Carried::of(kind);
+        let index = match &event.target {
+            Some(name) => self.targets.iter().position(|target| target.name() == name),
+            None => carried
+                .mac
+                .and_then(|mac| {
+                    self.targets
+                        .iter()
+                        .position(|target| target.rules.mac == mac)
+                })
+                .or_else(|| self.by_transfer.get(&carried.transfer?).copied())
+                .or_else(|| self.by_ip.get(&carried.peer?).copied()),
+        }?;
+        match kind {
+            EventKind::DhcpSent { facts, .. } if facts.message == "ack" => {
+                remember(&mut self.by_ip, facts.address, index);
+            }
+            EventKind::TransferStarted { id, .. } => {
+                remember(&mut self.by_transfer, Some(*id), index);
+            }
+            EventKind::TransferCompleted { id, .. } | EventKind::TransferAborted { id, .. } => {
+                self.by_transfer.remove(id);
+            }
+            _ => {}
+        }
+        self.targets.get_mut(index)
     }
 
     /// The deadline that expires first. Log [`Deadline::expired`] when it is due; it changes with every event.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        None
+        let all = self.targets.iter().flat_map(TargetFold::deadlines);
+        all.min_by_key(|deadline| deadline.at_us)
     }
 
     /// The run's verdict, once every target has one: infrastructure faults before interruption before failures
     /// (each the earliest in time) before a pass. The harness logs it as [`EventKind::RunFinished`] after teardown.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
-        None
+        if let Some(ended) = &self.ended {
+            return Some(ended.clone());
+        }
+        let judged: Option<Vec<_>> = self.targets.iter().map(TargetFold::judged).collect();
+        let weight = |verdict: &Verdict| match verdict {
+            Verdict::Infra { .. } => 0,
+            Verdict::Interrupted { .. } => 1,
+            Verdict::Failed { .. } => 2,
+            Verdict::Skipped { .. } => 3,
+            Verdict::Passed => 4,
+        };
+        let first = judged?
+            .into_iter()
+            .min_by_key(|judged| (weight(&judged.verdict), judged.seq));
+        first.map(|judged| judged.verdict.clone())
     }
 
     /// What is known of each target, in the order of the rules. A target without verdict counts as skipped.
     #[must_use]
     pub fn target_verdicts(&self) -> Vec<TargetVerdict> {
-        let _ = &self.rules;
-        Vec::new()
+        self.targets.iter().map(TargetFold::verdict).collect()
     }
 
     /// The stage a target is in; `None` before anything happened to it.
     #[must_use]
     pub fn stage(&self, target: &TargetName) -> Option<Stage> {
-        let _ = target;
-        None
+        self.targets
+            .iter()
+            .find(|known| known.name() == target)?
+            .stage()
+    }
+}
+
+fn target_fact(target: &mut TargetFold, draw: &mut Draw<'_>, kind: &EventKind, payload: &[u8]) {
+    if target.judged().is_some() {
+        return;
+    }
+    match kind {
+        EventKind::ConsoleAttached { .. } => target.begin(draw, "console attached"),
+        EventKind::QemuStarted { .. } => target.begin(draw, "QEMU started"),
+        EventKind::ConsoleChunk { offset, len } => {
+            target.console(draw, offset.saturating_add(*len), payload);
+        }
+        EventKind::ConsoleClosed { .. } => target.console_closed(draw),
+        EventKind::PoweredOn { boot } => target.powered_on(draw, boot),
+        EventKind::PoweredOff { cause } => target.powered_off(draw, *cause),
+        EventKind::WasReset { cause } => target.was_reset(draw, *cause),
+        EventKind::QemuExited {
+            code,
+            signal,
+            expected,
+        } => {
+            target.qemu_exited(draw, *code, *signal, *expected);
+        }
+        EventKind::QemuStderr { line } if line.contains("KVM internal error") => {
+            let error =
+                format!("this host's KVM cannot run the guest ({line}); run with --accel tcg");
+            target.infra(draw, "kvm-error", &error);
+        }
+        EventKind::DiskCompared { .. } => target.disk_compared(draw, kind),
+        EventKind::DeadlineExpired {
+            deadline, stage, ..
+        } => {
+            target.deadline_expired(draw, *deadline, *stage);
+        }
+        EventKind::DhcpReceived { .. }
+        | EventKind::DhcpSent { .. }
+        | EventKind::PacketDropped { .. }
+        | EventKind::RouterAdvertised { .. }
+        | EventKind::TransferStarted { .. }
+        | EventKind::TransferProgressed { .. }
+        | EventKind::TransferCompleted { .. }
+        | EventKind::TransferAborted { .. }
+        | EventKind::RequestRefused { .. }
+        | EventKind::ScriptServed { .. }
+        | EventKind::AgentStarted { .. }
+        | EventKind::AgentProgressed { .. }
+        | EventKind::AgentFlashed { .. }
+        | EventKind::AgentFailed { .. }
+        | EventKind::StaleCallback { .. } => target.network(draw, kind),
+        _ => {}
+    }
+}
+
+/// By what an event can be told to concern a target.
+#[derive(Default)]
+struct Carried {
+    mac: Option<MacAddr>,
+    transfer: Option<u64>,
+    peer: Option<IpAddr>,
+}
+
+impl Carried {
+    fn of(kind: &EventKind) -> Self {
+        let none = Self::default();
+        match kind {
+            EventKind::DhcpReceived { mac, .. }
+            | EventKind::DhcpSent { mac, .. }
+            | EventKind::RouterAdvertised { mac }
+            | EventKind::ScriptServed { mac, .. } => Self {
+                mac: Some(*mac),
+                ..none
+            },
+            EventKind::TransferStarted { peer, .. } | EventKind::RequestRefused { peer, .. } => {
+                Self {
+                    peer: Some(*peer),
+                    ..none
+                }
+            }
+            EventKind::TransferProgressed { id, .. }
+            | EventKind::TransferCompleted { id, .. }
+            | EventKind::TransferAborted { id, .. } => Self {
+                transfer: Some(*id),
+                ..none
+            },
+            _ => none,
+        }
+    }
+}
+
+fn remember<K: Ord>(map: &mut BTreeMap<K, usize>, key: Option<K>, index: usize) {
+    if let Some(key) = key
+        && map.len() < REMEMBERED
+    {
+        map.insert(key, index);
     }
 }
