@@ -3,6 +3,7 @@
 pub mod console;
 pub mod defaults;
 pub mod fold;
+pub mod marker;
 
 mod diagnostic;
 mod load;

@@ -64,7 +64,10 @@ impl TargetFold {
                     self.fail(draw, stage, cause);
                 }
             }
-            EventKind::AgentStarted { .. } => self.reach(draw, Stage::Live, "the agent called"),
+            EventKind::AgentStarted { .. } => {
+                self.agent_calls = true;
+                self.reach(draw, Stage::Live, "the agent called");
+            }
             EventKind::AgentProgressed { phase, .. } => match phase {
                 FlashPhase::Compare => {
                     self.reach(draw, Stage::Flash, "the agent compares the disk");

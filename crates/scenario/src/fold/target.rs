@@ -48,6 +48,10 @@ struct Ending {
 }
 
 impl Ending {
+    fn outside(&self) -> bool {
+        matches!(&self.cause, Cause::PoweredOff { by } if by == "outside")
+    }
+
     fn forbidden(&self) -> bool {
         matches!(self.cause, Cause::ForbiddenMarker { .. })
     }
@@ -70,6 +74,8 @@ pub(super) struct TargetFold {
     pub(super) rom_is_ipxe: bool,
     /// The file name that DHCP told the firmware last.
     pub(super) bootfile: Option<String>,
+    /// Whether the agent of this attempt has called.
+    pub(super) agent_calls: bool,
     cleaner: Cleaner,
     matcher: Matcher,
     spans: Vec<StageSpan>,
@@ -119,6 +125,7 @@ impl TargetFold {
             proof: Proof::Wanted,
             rom_is_ipxe: false,
             bootfile: None,
+            agent_calls: false,
             cleaner: Cleaner::new(),
             matcher,
             spans: Vec::new(),
@@ -240,14 +247,19 @@ impl TargetFold {
                     self.end_with(draw, stage, cause.clone());
                     if !open {
                         self.ending = self.ending.take().map(|ending| Ending { cause, ..ending });
-                        self.settle(draw);
                     }
                 }
             }
         }
-        if !line.open && self.ending.as_ref().is_some_and(Ending::forbidden) {
+        let forbidden = self.ending.as_ref().is_some_and(Ending::forbidden);
+        // An agent that gives up says so on the console and then to the server, which is told more.
+        if forbidden && !line.open && !self.agent_in_contact() {
             self.settle(draw);
         }
+    }
+
+    fn agent_in_contact(&self) -> bool {
+        self.agent_calls && self.proof == Proof::Wanted
     }
 
     /// The console ended, so nothing late can come.
@@ -328,8 +340,8 @@ impl TargetFold {
         let stderr = self.notes.stderr();
         // QEMU answers SIGTERM, SIGINT and SIGHUP by ending with status 0 and this line.
         let told = stderr.contains("terminating on signal");
-        let by_itself = matches!(&self.ending, Some(Ending { cause: Cause::PoweredOff { by }, .. }) if by != "outside")
-            || (self.ending.is_none() && !self.powered);
+        let outside = self.ending.as_ref().is_some_and(Ending::outside);
+        let by_itself = !self.powered && !outside;
         let (what, happened) = match (code, signal) {
             (_, Some(signal)) => ("qemu-killed", format!("QEMU was killed by signal {signal}")),
             (Some(0) | None, None) if told => ("qemu-killed", "QEMU was told to end".to_owned()),
