@@ -21,6 +21,8 @@ pub struct Problem {
     pub label: String,
     /// What to do about it; empty where the message says it.
     pub hint: String,
+    /// Something is absent that another problem may have hidden: not worth telling beside that one.
+    pub(crate) absence: bool,
 }
 
 impl Problem {
@@ -31,7 +33,14 @@ impl Problem {
             span: Some(span),
             label: "here".to_owned(),
             hint: String::new(),
+            absence: false,
         }
+    }
+
+    /// A problem that goes away when something else is put right, or is about nothing being there.
+    pub(crate) fn absence(mut self) -> Self {
+        self.absence = true;
+        self
     }
 
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
@@ -48,10 +57,10 @@ impl Problem {
 /// A scenario or lab file cannot be used.
 ///
 /// As a [`Diagnostic`] it shows the first problem in the file with its line and a hint, and names the others in
-/// one line each. As plain text it is `FILE:LINE: PROBLEM`.
+/// one line each. Displayed, it is the first problem alone; [`ScenarioError::one_line`] adds where it is.
 #[derive(Clone, Debug)]
 pub struct ScenarioError {
-    first: Problem,
+    first: Box<Problem>,
     others: Vec<Problem>,
     name: String,
     text: Option<Arc<NamedSource<String>>>,
@@ -66,9 +75,10 @@ impl ScenarioError {
             span: None,
             label: String::new(),
             hint: hint.to_owned(),
+            absence: false,
         };
         Self {
-            first,
+            first: Box::new(first),
             others: Vec::new(),
             name,
             text: None,
@@ -78,13 +88,25 @@ impl ScenarioError {
     /// The file has problems; `None` where there are none. They are put in the order of the file.
     pub(crate) fn in_text(file: &Path, text: &str, mut problems: Vec<Problem>) -> Option<Self> {
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
+        if problems.iter().any(|problem| !problem.absence) {
+            problems.retain(|problem| !problem.absence);
+        }
+        // What stands at the top is checked again for every target.
+        let mut seen: Vec<Problem> = Vec::new();
+        problems.retain(|problem| {
+            let new = !seen.contains(problem);
+            if new {
+                seen.push(problem.clone());
+            }
+            new
+        });
         for problem in &mut problems {
             problem.span = problem.span.take().map(|span| within(text, span));
         }
         let name = file.display().to_string();
         let mut problems = problems.into_iter();
         Some(Self {
-            first: problems.next()?,
+            first: Box::new(problems.next()?),
             others: problems.collect(),
             text: Some(Arc::new(NamedSource::new(&name, text.to_owned()))),
             name,
@@ -103,9 +125,18 @@ impl ScenarioError {
         self.line_of(&self.first)
     }
 
+    /// The first problem as compilers write it: `FILE:LINE: PROBLEM`.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        match self.line() {
+            Some(line) => format!("{}:{line}: {}", self.name, self.first.message),
+            None => self.first.message.clone(),
+        }
+    }
+
     /// Every problem that was found, in the order of the file; one at least.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        std::iter::once(&self.first).chain(&self.others)
+        std::iter::once(&*self.first).chain(&self.others)
     }
 
     fn line_of(&self, problem: &Problem) -> Option<usize> {
@@ -134,13 +165,7 @@ fn within(text: &str, span: Range<usize>) -> Range<usize> {
 
 impl fmt::Display for ScenarioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() {
-            return f.write_str(&self.first.message);
-        }
-        match self.line() {
-            Some(line) => write!(f, "{}:{line}: {}", self.name, self.first.message),
-            None => f.write_str(&self.first.message),
-        }
+        f.write_str(&self.first.message)
     }
 }
 

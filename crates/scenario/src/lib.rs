@@ -5,13 +5,22 @@ pub mod defaults;
 pub mod fold;
 pub mod marker;
 
+mod build;
 mod diagnostic;
+mod files;
+mod lab;
 mod load;
 mod nbp;
 mod plan;
+mod read;
+mod suggest;
+mod units;
+mod wire;
 
 pub use diagnostic::{Problem, ScenarioError};
-pub use load::{Lab, load, load_lab};
+pub use files::{Files, HostFiles};
+pub use lab::Lab;
+pub use load::{load, load_lab, parse, parse_lab};
 pub use nbp::MissingNbp;
 pub use plan::{
     BoardPlan, DiskPlan, Driver, Firmware, ImageFormat, ImagePlan, NbpPlan, NetbootPlan,

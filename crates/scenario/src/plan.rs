@@ -172,6 +172,9 @@ pub struct NetbootPlan {
     pub nbp: NbpPlan,
     /// What the boot program loads.
     pub payload: Payload,
+    /// With [`Payload::Linux`]: the operator's own iPXE script in place of the built-in one. It knows the same values
+    /// and names `{{kernel_url}}`.
+    pub script: Option<PathBuf>,
 }
 
 /// The network boot program that firmware fetches over TFTP. Firmware that is an iPXE already does not ask for it.
@@ -196,9 +199,10 @@ pub enum Payload {
         /// The operator's part of the kernel command line.
         cmdline: String,
     },
-    /// The operator's own iPXE script.
+    /// The operator's own iPXE script, which loads what it likes.
     Script {
-        /// The script's template.
+        /// The script's template. Of the built-in script's values it names `{{server_url}}`, `{{nonce}}` and
+        /// `{{cmdline}}` only.
         script: PathBuf,
         /// Files that it may fetch, each served as `/artifacts/` and its own name.
         files: Vec<PathBuf>,

@@ -4,20 +4,24 @@
 //! seen, and time is the time that stands in them. What the fold concludes is logged behind the fact it follows from,
 //! and a replay of the facts draws the same conclusions again.
 
+mod disk;
 mod network;
 mod notes;
+mod power;
 mod replay;
+mod route;
+mod screen;
 mod target;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bootgate_events::{
-    DeadlineKind, Event, EventKind, MacAddr, Stage, TargetName, TargetVerdict, Verdict,
-    VerdictRules,
+    DeadlineKind, Event, EventKind, Stage, TargetName, TargetVerdict, Verdict, VerdictRules,
 };
 
 pub use replay::{Conclusion, Difference, Replay, ReplayError, is_conclusion, replay};
+use route::{Carried, remember};
 use target::{Draw, TargetFold};
 
 use crate::marker::PatternError;
@@ -131,9 +135,6 @@ pub struct Fold {
     by_transfer: BTreeMap<u64, usize>,
 }
 
-/// Most addresses and transfers remembered at once; more come from no run that goes on.
-const REMEMBERED: usize = 4096;
-
 impl Fold {
     /// A fold at the start of a run. `rules` are the scaled ones that also stand in
     /// [`EventKind::RunStarted`].
@@ -204,7 +205,7 @@ impl Fold {
             _ => {
                 if let Some(target) = self.target_of(draw.event, kind) {
                     target.notes.fact(draw.event.seq, kind);
-                    target_fact(target, draw, kind, payload);
+                    target.fact(draw, kind, payload);
                 }
             }
         }
@@ -311,100 +312,5 @@ impl Fold {
             .iter()
             .find(|known| known.name() == target)?
             .stage()
-    }
-}
-
-fn target_fact(target: &mut TargetFold, draw: &mut Draw<'_>, kind: &EventKind, payload: &[u8]) {
-    if target.judged().is_some() {
-        return;
-    }
-    match kind {
-        EventKind::ConsoleAttached { .. } => target.begin(draw, "console attached"),
-        EventKind::QemuStarted { .. } => target.begin(draw, "QEMU started"),
-        EventKind::ConsoleChunk { offset, len } => {
-            target.console(draw, offset.saturating_add(*len), payload);
-        }
-        EventKind::ConsoleClosed { .. } => target.console_closed(draw),
-        EventKind::PoweredOn { boot } => target.powered_on(draw, boot),
-        EventKind::PoweredOff { cause } => target.powered_off(draw, *cause),
-        EventKind::WasReset { cause } => target.was_reset(draw, *cause),
-        EventKind::QemuExited {
-            code,
-            signal,
-            expected,
-        } => {
-            target.qemu_exited(draw, *code, *signal, *expected);
-        }
-        EventKind::QemuStderr { line } if line.contains("KVM internal error") => {
-            let error =
-                format!("this host's KVM cannot run the guest ({line}); run with --accel tcg");
-            target.infra(draw, "kvm-error", &error);
-        }
-        EventKind::DiskCompared { .. } => target.disk_compared(draw, kind),
-        EventKind::DeadlineExpired {
-            deadline, stage, ..
-        } => {
-            target.deadline_expired(draw, *deadline, *stage);
-        }
-        EventKind::DhcpReceived { .. }
-        | EventKind::DhcpSent { .. }
-        | EventKind::PacketDropped { .. }
-        | EventKind::RouterAdvertised { .. }
-        | EventKind::TransferStarted { .. }
-        | EventKind::TransferProgressed { .. }
-        | EventKind::TransferCompleted { .. }
-        | EventKind::TransferAborted { .. }
-        | EventKind::RequestRefused { .. }
-        | EventKind::ScriptServed { .. }
-        | EventKind::AgentStarted { .. }
-        | EventKind::AgentProgressed { .. }
-        | EventKind::AgentFlashed { .. }
-        | EventKind::AgentFailed { .. }
-        | EventKind::StaleCallback { .. } => target.network(draw, kind),
-        _ => {}
-    }
-}
-
-/// By what an event can be told to concern a target.
-#[derive(Default)]
-struct Carried {
-    mac: Option<MacAddr>,
-    transfer: Option<u64>,
-    peer: Option<IpAddr>,
-}
-
-impl Carried {
-    fn of(kind: &EventKind) -> Self {
-        let none = Self::default();
-        match kind {
-            EventKind::DhcpReceived { mac, .. }
-            | EventKind::DhcpSent { mac, .. }
-            | EventKind::RouterAdvertised { mac }
-            | EventKind::ScriptServed { mac, .. } => Self {
-                mac: Some(*mac),
-                ..none
-            },
-            EventKind::TransferStarted { peer, .. } | EventKind::RequestRefused { peer, .. } => {
-                Self {
-                    peer: Some(*peer),
-                    ..none
-                }
-            }
-            EventKind::TransferProgressed { id, .. }
-            | EventKind::TransferCompleted { id, .. }
-            | EventKind::TransferAborted { id, .. } => Self {
-                transfer: Some(*id),
-                ..none
-            },
-            _ => none,
-        }
-    }
-}
-
-fn remember<K: Ord>(map: &mut BTreeMap<K, usize>, key: Option<K>, index: usize) {
-    if let Some(key) = key
-        && map.len() < REMEMBERED
-    {
-        map.insert(key, index);
     }
 }

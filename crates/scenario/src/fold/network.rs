@@ -2,7 +2,8 @@
 
 use bootgate_events::{ArtifactRole, Cause, EventKind, FlashPhase, Protocol, Stage};
 
-use super::target::{Draw, Proof, TargetFold};
+use super::disk::Proof;
+use super::target::{Draw, TargetFold};
 
 /// From so many fetches of one attempt's script before this one, the chain boots itself. A ROM that fetches it once
 /// and the boot program it then starts once more are healthy.

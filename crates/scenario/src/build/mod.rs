@@ -1,0 +1,330 @@
+//! From what is written to a plan: defaults filled in, everything checked. Problems are collected, so that one
+//! look at a file finds them all.
+
+mod boot;
+mod faults;
+mod image;
+mod mac;
+mod machine;
+mod network;
+mod rules;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bootgate_events::{DiskProofKind, MacAddr, Stage, TargetName, TargetRules};
+
+pub(crate) use mac::mac;
+pub(crate) use machine::board;
+pub(crate) use network::network;
+
+use crate::diagnostic::Problem;
+use crate::files::Files;
+use crate::plan::{Driver, Firmware, Plan, TargetPlan};
+use crate::read::{Problems, Text, shorten};
+use crate::suggest;
+use crate::units;
+use crate::wire::{ScenarioWire, SharedWire, TargetWire};
+
+/// What every check needs.
+pub(crate) struct Checks<'a> {
+    /// The file being checked.
+    pub(crate) file: &'a Path,
+    /// Where paths in the file begin.
+    pub(crate) folder: &'a Path,
+    /// The outside world.
+    pub(crate) files: &'a dyn Files,
+    /// What was found wrong.
+    pub(crate) problems: &'a Problems,
+}
+
+impl Checks<'_> {
+    pub(crate) fn fail(&self, problem: Problem) {
+        self.problems.add(problem);
+    }
+
+    /// The path as the host sees it.
+    pub(crate) fn path(&self, text: &Text) -> PathBuf {
+        self.folder.join(text.get_ref())
+    }
+
+    /// The path of a regular file, and its length.
+    pub(crate) fn regular(&self, key: &str, text: &Text) -> Option<(PathBuf, u64)> {
+        let path = self.path(text);
+        match self.files.length(&path) {
+            Ok(length) => Some((path, length)),
+            Err(error) => {
+                let shown = shorten(text.get_ref());
+                let reason = reason(&error);
+                self.fail(
+                    Problem::at(text.span(), format!("`{key}` names `{shown}`: {reason}"))
+                        .label("this file")
+                        .hint(format!(
+                            "looked for `{}`; paths begin at the folder of the scenario file",
+                            path.display()
+                        )),
+                );
+                None
+            }
+        }
+    }
+
+    /// A duration over zero, in milliseconds.
+    pub(crate) fn duration(&self, key: &str, text: &Text) -> Option<u64> {
+        let shown = shorten(text.get_ref());
+        match units::duration_ms(text.get_ref()) {
+            Ok(0) => {
+                self.fail(
+                    Problem::at(text.span(), format!("`{key}` is `{shown}`: no time at all"))
+                        .label("must be longer")
+                        .hint("give the time it may take, like \"30s\", or leave the key out for its default"),
+                );
+                None
+            }
+            Ok(ms) => Some(ms),
+            Err(hint) => {
+                self.fail(
+                    Problem::at(text.span(), format!("`{key}` is `{shown}`: not a duration"))
+                        .hint(hint),
+                );
+                None
+            }
+        }
+    }
+
+    /// A size in bytes.
+    pub(crate) fn size(&self, key: &str, text: &Text) -> Option<u64> {
+        let shown = shorten(text.get_ref());
+        units::size_bytes(text.get_ref())
+            .map_err(|hint| {
+                self.fail(
+                    Problem::at(text.span(), format!("`{key}` is `{shown}`: not a size"))
+                        .hint(hint),
+                );
+            })
+            .ok()
+    }
+
+    /// One of the words that `key` can be.
+    pub(crate) fn word<T: Copy>(&self, key: &str, text: &Text, words: &[(&str, T)]) -> Option<T> {
+        let found = words.iter().find(|(word, _)| word == text.get_ref());
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let shown = shorten(text.get_ref());
+            self.fail(
+                Problem::at(text.span(), format!("`{key}` cannot be `{shown}`"))
+                    .hint(suggest::hint(text.get_ref(), &known)),
+            );
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// A stage's name.
+    pub(crate) fn stage(&self, text: &Text) -> Option<Stage> {
+        if let Ok(stage) = text.get_ref().parse() {
+            return Some(stage);
+        }
+        let known: Vec<&str> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
+        self.fail(
+            Problem::at(
+                text.span(),
+                format!("unknown stage `{}`", shorten(text.get_ref())),
+            )
+            .label("not a stage")
+            .hint(suggest::hint(text.get_ref(), &known)),
+        );
+        None
+    }
+
+    /// A name that can stand in reports, file names and URLs.
+    fn name(&self, key: &str, text: &Text) -> Option<String> {
+        if is_name(text.get_ref()) {
+            return Some(text.get_ref().clone());
+        }
+        let shown = shorten(text.get_ref());
+        self.fail(
+            Problem::at(text.span(), format!("`{key}` cannot be `{shown}`")).hint(
+                "use 1 to 64 letters, digits, `-`, `_` and `.`, the first one a letter or digit",
+            ),
+        );
+        None
+    }
+
+    /// Complains that a key is not there.
+    pub(crate) fn missing(&self, span: Range<usize>, what: &str, hint: &str) {
+        self.fail(
+            Problem::at(span, format!("{what} is missing"))
+                .label("in this table")
+                .hint(hint)
+                .absence(),
+        );
+    }
+}
+
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether the text can name a scenario or a target.
+pub(crate) fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    text.len() <= 64
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric())
+        && text.bytes().all(plain)
+}
+
+/// The plan, where nothing is so wrong that there can be none. It is good only if no problem was found.
+pub(crate) fn plan(wire: &ScenarioWire, checks: &Checks<'_>) -> Option<Plan> {
+    let name = scenario_name(wire, checks);
+    let network = network(&wire.network, wire.targets.len(), checks);
+    if wire.targets.is_empty() {
+        let message = "the scenario has no target";
+        checks.fail(
+            Problem::at(0..0, message)
+                .label("no `[[target]]` in this file")
+                .hint("add a machine: [[target]] with name = \"client\" and firmware = \"bios\"")
+                .absence(),
+        );
+    }
+    distinct_names(&wire.targets, checks);
+    let macs = mac::distinct_macs(&name.clone().unwrap_or_default(), &wire.targets, checks);
+    let targets: Vec<TargetPlan> = wire
+        .targets
+        .iter()
+        .zip(macs)
+        .filter_map(|(wire_target, mac)| target(wire_target, &wire.shared, mac, checks))
+        .collect();
+    let network = network?;
+    one_kind(&wire.targets, &network, checks);
+    boot::distinct_bootfiles(&targets, &wire.targets, checks);
+    Some(Plan {
+        name: name?,
+        file: checks.file.to_owned(),
+        network,
+        targets,
+    })
+}
+
+fn scenario_name(wire: &ScenarioWire, checks: &Checks<'_>) -> Option<String> {
+    if let Some(name) = &wire.name {
+        return checks.name("name", name);
+    }
+    let stem = checks.file.file_stem().map(|stem| stem.to_string_lossy());
+    match stem {
+        Some(stem) if is_name(&stem) => Some(stem.into_owned()),
+        _ => Some("scenario".to_owned()),
+    }
+}
+
+fn distinct_names(targets: &[TargetWire], checks: &Checks<'_>) {
+    let mut seen: HashMap<&str, ()> = HashMap::new();
+    for name in targets.iter().filter_map(|target| target.name.as_ref()) {
+        if seen.insert(name.get_ref(), ()).is_some() {
+            checks.fail(
+                Problem::at(
+                    name.span(),
+                    format!("two targets are named `{}`", shorten(name.get_ref())),
+                )
+                .label("the second one")
+                .hint("give each target a name of its own"),
+            );
+        }
+    }
+}
+
+/// Virtual machines and boards cannot share a segment: one is private, the other is a real network.
+fn one_kind(targets: &[TargetWire], network: &crate::NetworkPlan, checks: &Checks<'_>) {
+    let boards = targets.iter().filter(|target| target.board.is_some());
+    let virtual_one = targets.iter().find(|target| target.board.is_none());
+    let Some(board) = boards.filter_map(|target| target.board.as_ref()).next() else {
+        return;
+    };
+    if let Some(other) = virtual_one {
+        checks.fail(
+            Problem::at(other.span.clone(), "a virtual machine beside a board")
+                .label("this target has no `[target.board]`")
+                .hint("run virtual machines and boards in two scenarios: only boards are on a real network"),
+        );
+    }
+    if network.interface.is_none() {
+        checks.fail(
+            Problem::at(board.span.clone(), "a board needs a real network interface")
+                .label("this board")
+                .hint("add [network] with interface = \"enp3s0\", the interface it is connected to")
+                .absence(),
+        );
+    }
+}
+
+fn target(
+    wire: &TargetWire,
+    shared: &SharedWire,
+    mac: Option<MacAddr>,
+    checks: &Checks<'_>,
+) -> Option<TargetPlan> {
+    let name = match &wire.name {
+        Some(name) => checks.name("name", name),
+        None => {
+            let hint = "add a name for reports, like name = \"client\"";
+            checks.missing(wire.span.clone(), "`name`", hint);
+            None
+        }
+    };
+    let firmware = machine::firmware(wire, checks);
+    let image = image::image(
+        wire.own.boot.image.as_ref().or(shared.boot.image.as_ref()),
+        checks,
+    );
+    let boot = boot::netboot(wire, shared, checks);
+    let driver = machine::driver(wire, image.as_ref(), checks);
+    let disk_boot = boot::disk_boot(wire, shared, image.is_some(), checks);
+    let flashes = wire.own.boot.image.is_some() || shared.boot.image.is_some();
+    let context = rules::Context {
+        flashes,
+        disk_boot,
+        script: boot.as_ref().is_some_and(|boot| boot.is_script()),
+    };
+    let judged = rules::rules(wire, shared, &context, checks);
+    let (name, firmware, driver) = (name?, firmware?, driver?);
+    if firmware == Firmware::Bios && disk_boot {
+        machine::bios_can_boot(wire, &driver, checks);
+    }
+    let name = TargetName::new(name);
+    let mac = mac?;
+    Some(TargetPlan {
+        rules: TargetRules {
+            name: name.clone(),
+            mac,
+            expect: judged.expect,
+            forbid: judged.forbid,
+            stage_deadlines_ms: judged.stage_deadlines_ms,
+            total_deadline_ms: judged.total_deadline_ms,
+            stall_ms: judged.stall_ms,
+            disk_proof: flashes.then(|| disk_proof(&driver)),
+            disk_boot,
+            faults: judged.faults,
+        },
+        name,
+        mac,
+        firmware,
+        driver,
+        boot: boot?,
+        image,
+    })
+}
+
+/// Who can look at the disk of such a machine after the flash.
+pub(crate) fn disk_proof(driver: &Driver) -> DiskProofKind {
+    match driver {
+        Driver::Qemu(_) => DiskProofKind::Host,
+        Driver::Board(_) => DiskProofKind::Agent,
+    }
+}

@@ -1,0 +1,114 @@
+//! What a target's console says, and failures that wait for its last words.
+
+use bootgate_events::{Cause, EventKind, Stage};
+
+use super::disk::Proof;
+use super::target::{Draw, TargetFold};
+use crate::console::Line;
+use crate::marker::Finding;
+
+/// How long console bytes may come in late after the machine went off, in milliseconds: power and console are reported
+/// by different channels.
+pub(super) const LATE_CONSOLE_MS: u64 = 1000;
+
+/// A failure that waits for the last console bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    pub(super) stage: Stage,
+    pub(super) cause: Cause,
+    pub(super) due_us: u64,
+}
+
+impl Ending {
+    pub(super) fn outside(&self) -> bool {
+        matches!(&self.cause, Cause::PoweredOff { by } if by == "outside")
+    }
+
+    pub(super) fn forbidden(&self) -> bool {
+        matches!(self.cause, Cause::ForbiddenMarker { .. })
+    }
+}
+
+impl TargetFold {
+    /// Console bytes.
+    pub(super) fn console(&mut self, draw: &mut Draw<'_>, end: u64, bytes: &[u8]) {
+        self.begin(draw, "first console bytes");
+        self.alive(draw);
+        for line in self.cleaner.push(bytes) {
+            self.notes.line(draw.event.seq, &line);
+            self.read(draw, end, &line);
+        }
+        if let Some(line) = self.cleaner.partial() {
+            self.read(draw, end, &line);
+        }
+    }
+
+    fn read(&mut self, draw: &mut Draw<'_>, offset: u64, line: &Line) {
+        let Some(stage) = self.stage().filter(|_| self.judged.is_none()) else {
+            return;
+        };
+        for finding in self.matcher.look(line, stage) {
+            match finding {
+                Finding::Expected { name, line } => {
+                    draw.conclude(self.name(), EventKind::MarkerMatched { name, offset, line });
+                    self.pass_if_complete(draw);
+                }
+                Finding::OutOfOrder { expected, seen, .. } => {
+                    self.fail(draw, stage, Cause::MarkersOutOfOrder { expected, seen });
+                }
+                Finding::Forbidden {
+                    name,
+                    hint,
+                    line,
+                    open,
+                } => {
+                    let cause = Cause::ForbiddenMarker { name, line, hint };
+                    // The rest of an open line says what the matter is.
+                    self.ending.take_if(|ending| !ending.forbidden());
+                    self.end_with(draw, stage, cause.clone());
+                    if !open {
+                        self.ending = self.ending.take().map(|ending| Ending { cause, ..ending });
+                    }
+                }
+            }
+        }
+        let forbidden = self.ending.as_ref().is_some_and(Ending::forbidden);
+        // An agent that gives up says so on the console and then to the server, which is told more.
+        if forbidden && !line.open && !self.agent_in_contact() {
+            self.settle(draw);
+        }
+    }
+
+    fn agent_in_contact(&self) -> bool {
+        self.agent_calls && self.proof == Proof::Wanted
+    }
+
+    /// The console ended, so nothing late can come.
+    pub(super) fn console_closed(&mut self, draw: &mut Draw<'_>) {
+        self.settle(draw);
+    }
+
+    /// Fails with this cause unless what the console still holds says otherwise.
+    pub(super) fn end_with(&mut self, draw: &Draw<'_>, stage: Stage, cause: Cause) {
+        let due_us = draw.event.mono_us.saturating_add(LATE_CONSOLE_MS * 1000);
+        self.ending.get_or_insert(Ending {
+            stage,
+            cause,
+            due_us,
+        });
+    }
+
+    pub(super) fn settle(&mut self, draw: &mut Draw<'_>) {
+        let Some(Ending { stage, cause, .. }) = self.ending.take() else {
+            return;
+        };
+        if let Cause::ForbiddenMarker { name, line, .. } = &cause {
+            let (name, line) = (name.clone(), line.clone());
+            draw.conclude(
+                self.name(),
+                EventKind::ForbiddenMatched { name, stage, line },
+            );
+        }
+        self.fail(draw, stage, cause);
+    }
+}
