@@ -260,6 +260,18 @@ fn the_loss_of_a_windows_first_block_is_mended_soon_and_once() {
 }
 
 #[test]
+fn a_late_repetition_asks_for_the_window_now_and_not_in_the_past() {
+    let mut transfer = start(512 * 20, &["windowsize", "4"]);
+    sent(&mut transfer, START);
+    transfer.handle(START, &ack(0));
+    assert_eq!(sent(&mut transfer, START), [1, 2, 3, 4]);
+    transfer.handle(START + ms(500), &ack(0));
+    assert_eq!(transfer.poll_at(), Some(START + ms(500)));
+    transfer.poll(START + ms(500));
+    assert_eq!(sent(&mut transfer, START + ms(500)), [1, 2, 3, 4]);
+}
+
+#[test]
 fn retransmissions_back_off_and_end() {
     let mut transfer = start(5000, &[]);
     assert_eq!(sent(&mut transfer, START), [1]);

@@ -209,7 +209,7 @@ impl Transfer {
         }
         let block = self.acked + u64::from(number.wrapping_sub(low_bits(self.acked)));
         if block == self.acked {
-            self.repeated_ack();
+            self.repeated_ack(now);
             return Handled::Repeated;
         }
         if block > self.highest {
@@ -229,10 +229,11 @@ impl Transfer {
     /// Sorcerer's Apprentice, RFC 1123 section 4.2.3.1). With a window it may also say that the window's first block
     /// was lost (RFC 7440): the window is sent again soon, unless progress shows that the repetition was a mere
     /// duplicate.
-    fn repeated_ack(&mut self) {
+    fn repeated_ack(&mut self, now: Time) {
         if self.agreed.window > 1 && !self.repeated {
             self.repeated = true;
-            self.deadline = self.deadline.min(self.sent_at + REPEATED_ACK_PATIENCE);
+            let soon = now.max(self.sent_at + REPEATED_ACK_PATIENCE);
+            self.deadline = self.deadline.min(soon);
         }
     }
 
