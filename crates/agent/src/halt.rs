@@ -49,10 +49,11 @@ pub struct Retry {
     pub longest: Duration,
 }
 
+/// Goes on for a quarter of a minute: a server that is restarted comes back in that time.
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: 6,
+            attempts: 10,
             first: Duration::from_millis(50),
             longest: Duration::from_secs(4),
         }
