@@ -14,6 +14,8 @@
 
 mod basics;
 mod client;
+mod processes;
+mod qemu;
 mod traffic;
 
 use bootgate_hostnet::{PortMode, Sandbox, SandboxConfig, SegmentConfig, UserNamespace};
@@ -24,6 +26,17 @@ fn main() {
     let arguments: Vec<String> = arguments.collect();
     match name.as_str() {
         "up" => basics::up(),
+        "try" => basics::attempt(),
+        "forbidden" => basics::forbidden(),
+        "forbidden-inside" => basics::forbidden_inside(),
+        "host" => basics::host(),
+        "host-inside" => basics::host_inside(),
+        "boot" => qemu::boot(),
+        "capture" => qemu::capture(&arguments[0]),
+        "spawn" => processes::spawn(),
+        "descriptors" => processes::descriptors(),
+        "errors" => processes::errors(),
+        "hold" => processes::hold(),
         "udp" => traffic::udp(),
         "isolated" => traffic::isolated(),
         "tcp" => traffic::tcp(),

@@ -1,8 +1,9 @@
 //! What supervisor and holder say to each other: one JSON text per message, with descriptors beside it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use bootgate_events::MacAddr;
@@ -46,12 +47,38 @@ pub(crate) enum Request {
     },
 }
 
+/// A word of a command line or an environment: as text where it is UTF-8, which keeps messages short, else as bytes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Word {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<OsString> for Word {
+    fn from(word: OsString) -> Self {
+        match word.into_string() {
+            Ok(text) => Self::Text(text),
+            Err(word) => Self::Bytes(word.into_vec()),
+        }
+    }
+}
+
+impl AsRef<OsStr> for Word {
+    fn as_ref(&self) -> &OsStr {
+        match self {
+            Self::Text(text) => OsStr::new(text),
+            Self::Bytes(bytes) => OsStr::from_bytes(bytes),
+        }
+    }
+}
+
 /// A program to start. The descriptors of the message are those of `fds` in order, then those of the standard
 /// streams that are set.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SpawnRequest {
-    pub(crate) argv: Vec<OsString>,
-    pub(crate) env: Option<Vec<(OsString, OsString)>>,
+    pub(crate) argv: Vec<Word>,
+    pub(crate) env: Option<Vec<(Word, Word)>>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) fds: Vec<i32>,
     /// Which of standard input, output and error are set.

@@ -45,7 +45,8 @@ impl Children {
         let Some((program, arguments)) = request.argv.split_first() else {
             return Err(Failure::invalid("starting a program", "its argv is empty"));
         };
-        let action = || format!("starting `{}`", program.display());
+        let name = program.as_ref().display();
+        let action = || format!("starting `{name}`");
         let mut command = Command::new(program);
         command.args(arguments);
         if let Some(env) = &request.env {
@@ -79,7 +80,7 @@ impl Children {
             .ok_or_else(|| Failure::invalid(action(), "its process id is out of range"))?;
         self.running.insert(pid.as_raw_nonzero().get());
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .during(|| format!("watching `{}`", program.display()))?;
+            .during(|| format!("watching `{name}`"))?;
         Ok((pid.as_raw_nonzero().get(), pidfd))
     }
 

@@ -15,6 +15,7 @@ use crate::protocol::{Call, During, Failure, Message, Reply, Request};
 use crate::sockets;
 use children::Children;
 use links::Links;
+pub(crate) use netlink::encode_add_link;
 pub(crate) use setup::{Identity, identify};
 
 /// A served request: what to say, and the descriptors that go with it.

@@ -113,12 +113,7 @@ impl Netlink {
         flags: u16,
     ) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
         self.sequence += 1;
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | flags;
-        message.header.sequence_number = self.sequence;
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
+        let bytes = encode(request, flags, self.sequence);
         rustix::net::send(&self.socket, &bytes, SendFlags::empty())?;
         let mut answer = vec![0; ANSWER];
         loop {
@@ -137,6 +132,25 @@ impl Netlink {
             };
         }
     }
+}
+
+fn encode(request: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
+    let mut message = NetlinkMessage::from(request);
+    message.header.flags = NLM_F_REQUEST | flags;
+    message.header.sequence_number = sequence;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// The bytes of a request to make a link, for a process that must not allocate.
+pub(crate) fn encode_add_link(link: LinkMessage) -> Vec<u8> {
+    encode(
+        RouteNetlinkMessage::NewLink(link),
+        NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+        1,
+    )
 }
 
 /// A socket that becomes readable when a link of the namespace changes.

@@ -1,7 +1,9 @@
 //! The holder's first steps: who it is, and what it lets go of.
 
+use std::ffi::CStr;
 use std::io;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::Signal;
 
@@ -12,38 +14,49 @@ use crate::sys::process as sys;
 /// Who the holder is in its user namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    /// Lines for `/proc/self/uid_map` and `gid_map`; `None` without a user namespace.
-    pub(crate) maps: Option<(String, String)>,
+    /// Files to write, in order, with their texts; none without a user namespace.
+    writes: Vec<(&'static CStr, String)>,
 }
 
-/// The identity of a holder forked by the calling process: root in its user namespace, if it has one.
+/// The identity of a holder forked by the calling process: root in its user namespace, if it has one. `setgroups` must
+/// be denied before groups are mapped (user_namespaces(7)).
 pub(crate) fn identify(user_namespace: bool) -> Identity {
+    if !user_namespace {
+        return Identity { writes: Vec::new() };
+    }
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     Identity {
-        maps: user_namespace.then(|| {
-            (
-                format!("0 {} 1\n", rustix::process::geteuid().as_raw()),
-                format!("0 {} 1\n", rustix::process::getegid().as_raw()),
-            )
-        }),
+        writes: vec![
+            (c"/proc/self/setgroups", "deny".to_owned()),
+            (c"/proc/self/uid_map", format!("0 {} 1", user.as_raw())),
+            (c"/proc/self/gid_map", format!("0 {} 1", group.as_raw())),
+        ],
     }
 }
 
 impl Identity {
-    /// Maps the caller's user and group to root of the new user namespace. `setgroups` must be denied first
-    /// (user_namespaces(7)).
+    /// Maps the caller's user and group to root of the new user namespace.
     pub(crate) fn assume(&self) -> Result<(), Failure> {
-        let Some((uids, gids)) = &self.maps else {
-            return Ok(());
-        };
-        for (file, text) in [
-            ("/proc/self/setgroups", "deny"),
-            ("/proc/self/uid_map", uids),
-            ("/proc/self/gid_map", gids),
-        ] {
-            write_existing(file, text).during(|| format!("writing `{}` to {file}", text.trim()))?;
+        for (file, text) in &self.writes {
+            write_file(file, text)
+                .during(|| format!("writing `{text}` to {}", file.to_string_lossy()))?;
         }
         Ok(())
     }
+
+    /// The same for a process that must not allocate.
+    pub(crate) fn try_assume(&self) -> io::Result<()> {
+        self.writes
+            .iter()
+            .try_for_each(|(file, text)| write_file(file, text))
+    }
+}
+
+/// Writes to a file that must exist already, without allocating.
+fn write_file(file: &CStr, text: &str) -> io::Result<()> {
+    let file = rustix::fs::open(file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes())?;
+    Ok(())
 }
 
 /// Writes to a file that must exist already.
@@ -63,12 +76,8 @@ pub(crate) fn detach(control: &Channel) -> Result<(), Failure> {
     rustix::process::setsid().during(|| "making a session".to_owned())?;
     let _ = rustix::thread::set_name(c"bootgate-holder");
     sys::default_signals();
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .during(|| "opening /dev/null".to_owned())?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .during(|| "opening /dev/null".to_owned())?;
     rustix::stdio::dup2_stdin(&null).during(|| "replacing standard input".to_owned())?;
     rustix::stdio::dup2_stdout(&null).during(|| "replacing standard output".to_owned())?;
     drop(null);

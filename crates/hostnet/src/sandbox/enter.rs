@@ -122,7 +122,7 @@ fn await_ready(client: Client) -> Result<Client, Forked> {
 }
 
 /// Kills a holder and waits until it and everything in its namespaces is gone; tells how it ended.
-pub(super) fn reap(pidfd: &OwnedFd, kill: bool) -> String {
+pub(crate) fn reap(pidfd: &OwnedFd, kill: bool) -> String {
     use std::os::fd::AsFd;
     if kill {
         let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);

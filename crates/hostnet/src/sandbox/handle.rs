@@ -1,5 +1,6 @@
 //! The handle through which everything of a sandbox is asked for.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::client::{Answer, Client};
 use super::{Child, HolderExit, PortMode, SandboxConfig, SegmentConfig, SegmentInfo, Spawn, enter};
-use crate::protocol::{Reply, Request, SpawnRequest};
+use crate::protocol::{Reply, Request, SpawnRequest, Word};
 use crate::{PacketSocket, Port, SandboxError, UdpOptions};
 
 /// How long the end of everything in the sandbox may take.
@@ -153,8 +154,13 @@ impl Sandbox {
             .chain(streams.iter().filter_map(|fd| fd.as_ref().map(AsFd::as_fd)))
             .collect();
         let request = Request::Spawn(SpawnRequest {
-            argv: spawn.argv.clone(),
-            env: spawn.env.clone(),
+            argv: spawn.argv.iter().cloned().map(Word::from).collect(),
+            env: spawn.env.as_ref().map(|env| {
+                let word = |(name, value): &(OsString, OsString)| {
+                    (name.clone().into(), value.clone().into())
+                };
+                env.iter().map(word).collect()
+            }),
             cwd: spawn.cwd.clone(),
             fds: spawn.fds.iter().map(|(_, target)| *target).collect(),
             stdio: streams.map(Option::is_some),

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use bootgate_events::MacAddr;
 
 use crate::SandboxError;
+pub(crate) use enter::{namespace_flags, new_user_namespace, reap};
+pub(crate) use forbidden::Forbidden;
 use forbidden::diagnose;
 pub use handle::Sandbox;
 
