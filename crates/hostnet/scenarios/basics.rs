@@ -60,6 +60,11 @@ pub fn forbidden() {
     inside("forbidden-inside", UserNamespace::Always);
 }
 
+/// A sandbox inside a sandbox, as in a container of an ordinary user: root, but not the host's.
+pub fn nested() {
+    inside("udp", UserNamespace::Always);
+}
+
 pub fn forbidden_inside() {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
     assert!(!map.contains("4294967295"), "these are the host's settings");

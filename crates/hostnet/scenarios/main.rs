@@ -29,6 +29,7 @@ fn main() {
         "try" => basics::attempt(),
         "forbidden" => basics::forbidden(),
         "forbidden-inside" => basics::forbidden_inside(),
+        "nested" => basics::nested(),
         "host" => basics::host(),
         "host-inside" => basics::host_inside(),
         "boot" => qemu::boot(),

@@ -35,6 +35,7 @@ scenarios! {
     a_hook_drops_and_replaces_frames = "hook" as all;
     programs_start_with_what_they_are_given = "spawn" as users;
     descriptors_arrive_under_their_numbers = "descriptors" as users;
+    a_sandbox_works_inside_another = "nested" as users;
     sockets_on_a_named_interface = "host" as users;
 }
 

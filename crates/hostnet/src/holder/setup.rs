@@ -82,11 +82,15 @@ pub(crate) fn detach(control: &Channel) -> Result<(), Failure> {
     rustix::stdio::dup2_stdout(&null).during(|| "replacing standard output".to_owned())?;
     drop(null);
     close_inherited(control.as_fd().as_raw_fd());
-    rustix::mount::mount_change(
+    let private = rustix::mount::mount_change(
         "/",
         MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-    )
-    .during(|| "making the mounts private".to_owned())
+    );
+    match private {
+        // In a chroot `/` need not be a mount, and then there is nothing to change. The holder itself mounts nothing.
+        Err(rustix::io::Errno::INVAL) => Ok(()),
+        other => other.during(|| "making the mounts private".to_owned()),
+    }
 }
 
 #[allow(unsafe_code)]

@@ -76,3 +76,68 @@ impl Forbidden {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found where these settings and no others exist.
+    fn found(settings: &[(&str, &str)], errno: i32) -> Option<(String, String)> {
+        let sysctls = tempfile::tempdir().unwrap();
+        for (name, value) in settings {
+            let path = sysctls.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, format!("{value}\n")).unwrap();
+        }
+        Forbidden::find(sysctls.path(), Some(errno)).map(|found| (found.cause, found.fix))
+    }
+
+    #[test]
+    fn each_setting_is_named_with_the_command_that_changes_it() {
+        for (setting, value, errno) in [
+            ("kernel/unprivileged_userns_clone", "0", libc::EPERM),
+            ("user/max_user_namespaces", "0", libc::ENOSPC),
+            (
+                "kernel/apparmor_restrict_unprivileged_userns",
+                "1",
+                libc::EACCES,
+            ),
+        ] {
+            let (cause, fix) = found(&[(setting, value)], errno).unwrap();
+            let setting = setting.replace('/', ".");
+            assert!(cause.contains(&setting), "{cause}");
+            assert!(
+                fix.starts_with(&format!("sudo sysctl -w {setting}=")),
+                "{fix}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_allow_are_not_blamed() {
+        let open = [
+            ("kernel/unprivileged_userns_clone", "1"),
+            ("user/max_user_namespaces", "63000"),
+            ("kernel/apparmor_restrict_unprivileged_userns", "0"),
+        ];
+        let (cause, _) = found(&open, libc::ENOSPC).unwrap();
+        assert!(cause.contains("is reached"), "{cause}");
+        let (cause, _) = found(&open, libc::EPERM).unwrap();
+        assert!(cause.contains("security policy"), "{cause}");
+        assert_eq!(found(&open, libc::EINVAL), None);
+    }
+
+    #[test]
+    fn other_failures_keep_their_step() {
+        let failure = Failure::new(
+            "making a session",
+            &std::io::Error::from_raw_os_error(libc::ENOMEM),
+        );
+        let error = diagnose(&failure);
+        assert_eq!(
+            error.to_string(),
+            "setting up the sandbox: making a session: Cannot allocate memory (os error 12)"
+        );
+        assert_eq!(error.hint(), None);
+    }
+}

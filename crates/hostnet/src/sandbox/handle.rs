@@ -16,7 +16,7 @@ use crate::{PacketSocket, Port, SandboxError, UdpOptions};
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The supervisor's handle to the holder. Clones are the same sandbox; when the last one is dropped, the holder is
-/// killed, and with it everything in its namespaces.
+/// killed, and with it everything in its namespaces; the drop waits for that, a few tens of milliseconds.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     client: Arc<Client>,
