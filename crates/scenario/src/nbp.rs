@@ -37,7 +37,7 @@ impl NbpPlan {
     /// The file to serve: the scenario's own, else the host's iPXE for this firmware.
     ///
     /// A fault of the host, not of the scenario, so it is found when a run starts and not by
-    /// [`load`](crate::load).
+    /// [`load`](crate::load()).
     ///
     /// # Errors
     /// The scenario names none and the host has none. A BIOS machine whose ROM is an iPXE (QEMU's are) can still

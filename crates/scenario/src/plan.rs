@@ -13,7 +13,7 @@ use bootgate_events::{MacAddr, TargetName, TargetRules, VerdictRules};
 pub struct Plan {
     /// The scenario's name: letters, digits, `.`, `_` and `-`, 64 at most; usable as a file name.
     pub name: String,
-    /// The scenario file, as it was given to [`load`](crate::load).
+    /// The scenario file, as it was given to [`load`](crate::load()).
     pub file: PathBuf,
     /// The segment.
     pub network: NetworkPlan,

@@ -1,0 +1,126 @@
+//! The reference page says what is so.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests end the test, too
+
+use std::io;
+use std::path::Path;
+
+use bootgate_scenario::{Files, ScenarioError, defaults, parse, parse_lab};
+
+struct Everything;
+
+impl Files for Everything {
+    fn length(&self, _: &Path) -> io::Result<u64> {
+        Ok(1 << 20)
+    }
+
+    fn head(&self, _: &Path, _: u64) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+}
+
+fn page() -> String {
+    std::fs::read_to_string("../../docs/scenario.md").unwrap()
+}
+
+#[test]
+fn every_example_is_good() {
+    let page = page();
+    let examples: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        let path = Path::new("example.toml");
+        let result = if example.starts_with("# lab") {
+            parse_lab(example, path).map(|_| ())
+        } else {
+            parse(example, path, &Everything).map(|_| ())
+        };
+        result.unwrap_or_else(|error| panic!("{}\n{example}", error.one_line()));
+    }
+}
+
+#[test]
+fn every_default_marker_is_listed_with_its_meaning() {
+    let page = page();
+    for rule in defaults::default_forbidden() {
+        let row = format!("| `{}` | ", rule.name);
+        let line = page.lines().find(|line| line.starts_with(&row));
+        let line = line.unwrap_or_else(|| panic!("{row} is not listed"));
+        assert!(line.ends_with(&format!(" | {} |", rule.hint)), "{line}");
+    }
+}
+
+#[test]
+fn every_default_deadline_is_listed() {
+    let page = page();
+    let text = "[boot]\nkernel = \"k\"\n[[expect]]\npattern = \"up\"\n[[target]]\nname = \"a\"\nfirmware = \"bios\"\n";
+    let plan = parse(text, Path::new("a.toml"), &Everything).unwrap();
+    let rules = &plan.targets[0].rules;
+    for (stage, ms) in &rules.stage_deadlines_ms {
+        let row = format!("| `{stage}` | duration | `\"{}s\"` |", ms / 1000);
+        assert!(page.contains(&row), "{row}");
+    }
+    let row = format!(
+        "| `stall` | duration or `\"off\"` | `\"{}s\"` |",
+        rules.stall_ms / 1000
+    );
+    assert!(page.contains(&row), "{row}");
+    let row = format!(
+        "| `timeout` | duration | `\"{}s\"` |",
+        rules.total_deadline_ms / 1000
+    );
+    assert!(page.contains(&row), "{row}");
+}
+
+/// The keys that a table knows, as the hint about one that it does not know lists them.
+fn keys(error: &ScenarioError) -> Vec<String> {
+    let unknown = error
+        .problems()
+        .find(|problem| problem.message.contains("`zzzzzz`"));
+    let hint = &unknown.unwrap_or_else(|| panic!("{error}")).hint;
+    let list = hint.strip_prefix("known are ").unwrap();
+    list.split(", ")
+        .map(|key| key.trim_matches('`').to_owned())
+        .collect()
+}
+
+#[test]
+fn every_key_is_listed() {
+    let page = page();
+    let tables = [
+        "",
+        "[network]",
+        "[boot]",
+        "[boot.image]",
+        "[[expect]]",
+        "[[forbid]]",
+        "[[fault]]",
+        "[[target]]",
+        "[[target]]\n[target.boot]",
+        "[[target]]\n[target.disk]",
+        "[[target]]\n[target.board]",
+        "[[target]]\n[target.board]\n[target.board.power]",
+    ];
+    let path = Path::new("a.toml");
+    let scenario =
+        |table: &&str| parse(&format!("{table}\nzzzzzz = 1\n"), path, &Everything).unwrap_err();
+    let lab = |table: &&str| parse_lab(&format!("{table}\nzzzzzz = 1\n"), path).unwrap_err();
+    let lab_tables = ["", "[network]", "[board.a]", "[board.a.power]"];
+    let errors = tables
+        .iter()
+        .map(scenario)
+        .chain(lab_tables.iter().map(lab));
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names = rows.filter_map(|row| row.split('`').next());
+    let listed: Vec<&str> = names.flat_map(|name| name.split(['.', '[', ']'])).collect();
+    let mut seen = 0;
+    for key in errors.flat_map(|error| keys(&error)) {
+        assert!(listed.contains(&key.as_str()), "`{key}` is not listed");
+        seen += 1;
+    }
+    assert!(seen > 60, "{seen}");
+}
