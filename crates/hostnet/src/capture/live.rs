@@ -12,6 +12,9 @@ use crate::PacketSocket;
 use crate::sys::socket::receive_frame;
 use crate::wire::{Direction, MAX_FRAME};
 
+/// Frames taken before a stop is looked for: more than a socket's buffer holds by default.
+const BATCH: usize = 4096;
+
 /// Captures what a packet socket sees, on a thread of its own, until it is dropped. For real interfaces; make the
 /// socket with EtherType 3 (`ETH_P_ALL`). Outgoing frames are recorded as [`Direction::ToClient`].
 #[derive(Debug)]
@@ -74,7 +77,8 @@ fn run(
             Err(_) => return,
         }
         let stopped = fds[1].revents().intersects(PollFlags::IN);
-        loop {
+        // Bounded, so that a busy network does not hold up the stop; what waited then is kept.
+        for _ in 0..BATCH {
             match receive_frame(&socket.fd, &mut frame) {
                 Ok((length, outgoing)) => {
                     let direction = if outgoing {
@@ -89,10 +93,6 @@ fn run(
                 // The interface went down; it may come back.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => break,
                 Err(_) => return,
-            }
-            if stopped {
-                // What waited at the stop is kept, but a busy network does not hold it up.
-                break;
             }
         }
         if stopped {

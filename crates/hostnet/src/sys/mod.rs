@@ -1,4 +1,5 @@
-//! System calls that no safe wrapper covers. All `unsafe` code of the crate is here and says why it is sound.
+//! System calls that no safe wrapper covers. Outside of here, `unsafe` is only at the two places that fork and at the one
+//! that closes what a fork inherited.
 #![allow(unsafe_code)]
 
 pub(crate) mod ifaces;

@@ -67,7 +67,14 @@ impl Program {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let path = folder.path().join("hostnet-scenario");
-        std::fs::copy(env!("CARGO_BIN_EXE_hostnet-scenario"), &path).unwrap();
+        // By another process: a fork of a parallel test would keep a copy of our descriptor open for writing, and a file
+        // open for writing cannot be executed.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_hostnet-scenario"))
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(copied.success());
         Self {
             _folder: folder,
             path,
