@@ -13,9 +13,9 @@ bootgate=$top/target/release/bootgate
 # What `bootgate run` and `bootgate media` need.
 gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-bin grub-efi-amd64-bin gcc libc6-dev)
 # Real clients and readers that the tests put the servers and reports before.
-test_packages=(curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++)
+test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++)
 # Peers that the benchmark runs beside us.
-bench_packages=(dnsmasq-base nginx-light iproute2 util-linux curl)
+bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3)
 
 say() { printf '==> %s\n' "$*"; }
 

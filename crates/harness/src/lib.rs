@@ -1,1 +1,20 @@
-//! Runs a plan: segment, servers, targets, verdict, evidence.
+//! Runs a plan: brings up segment, servers and targets, feeds the verdict fold, performs its actions, and leaves the
+//! evidence in a run folder.
+
+mod error;
+pub mod folder;
+mod images;
+mod launcher;
+mod machine;
+mod nonce;
+mod prepare;
+pub mod proof;
+mod recorder;
+mod replay;
+mod run;
+mod segment;
+
+pub use error::HarnessError;
+pub use images::{CHUNKS, INDEX};
+pub use replay::{Replay, replay};
+pub use run::{Attach, RunOptions, RunOutcome, run};

@@ -1,0 +1,175 @@
+"""Boots one client through dnsmasq, nginx and the distribution's iPXE. Runs in network and PID namespaces of its own."""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+job = json.loads(pathlib.Path(sys.argv[1]).read_text())
+folder = pathlib.Path(job["folder"])
+top = pathlib.Path(job["top"])
+media = top / "target/media"
+server = "10.77.0.1"
+
+
+def ip(*args):
+    subprocess.run(["ip", *args], check=True)
+
+
+def network():
+    ip("link", "set", "lo", "up")
+    ip("link", "add", "br0", "type", "bridge")
+    ip("tuntap", "add", "dev", "tap0", "mode", "tap")
+    ip("link", "set", "tap0", "master", "br0", "up")
+    ip("link", "set", "br0", "up")
+    ip("address", "add", f"{server}/24", "dev", "br0")
+    if job["remedies"]:
+        ip("address", "add", "fd77::1/64", "dev", "br0", "nodad")
+
+
+def web():
+    root = folder / "www"
+    root.mkdir()
+    for name in ["vmlinuz", "initrd.img"]:
+        os.symlink(media / "live" / name, root / name)
+    subprocess.run([top / "target/release/bootgate", "media", "chunks", media / "disk/disk.img", "--out", root / "image"],
+                   check=True, stdout=subprocess.DEVNULL)
+    index = json.loads((root / "image/index.json").read_text())
+    plan = {"do": "flash", "index_path": "/image/index.json", "data_path": "/image/image.zst",
+            "image_sha256": index["image_sha256"], "disk": {}, "after": "reboot"}
+    (root / "boot.ipxe").write_text(
+        "#!ipxe\n"
+        f"kernel http://{server}/vmlinuz initrd=initrd.img {job['cmdline']} bootgate.nonce=0 "
+        f"bootgate.server=http://{server} bootgate.ip=${{ip}}/${{netmask}} bootgate.mac=${{mac}}\n"
+        f"initrd http://{server}/initrd.img\nboot\n")
+    # nginx drops privileges; the folder must be readable for the user it takes.
+    os.chmod(folder, 0o755)
+    config = folder / "nginx.conf"
+    config.write_text(f"""
+user root; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log; daemon off;
+events {{ }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; keepalive_timeout 60; default_type application/octet-stream;
+  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{
+    listen {server}:80; root {root};
+    location /api {{ default_type application/json; return 200 '{json.dumps(plan)}'; }}
+  }}
+}}
+""")
+    return subprocess.Popen(["nginx", "-c", config, "-e", f"{folder}/nginx.log"])
+
+
+def dhcp():
+    tftp = folder / "tftp"
+    tftp.mkdir()
+    for name in ["snponly.efi", "undionly.kpxe"]:
+        shutil.copy(f"/usr/lib/ipxe/{name}", tftp / name)
+    args = ["dnsmasq", "--conf-file=/dev/null", "--no-daemon", "--port=0", "--user=root", "--interface=br0",
+            "--bind-interfaces", "--dhcp-range=10.77.0.10,10.77.0.99,1h", f"--dhcp-leasefile={folder}/leases",
+            "--enable-tftp", f"--tftp-root={tftp}", "--dhcp-match=set:ipxe,175", "--dhcp-match=set:efi,option:client-arch,7",
+            f"--dhcp-boot=tag:ipxe,http://{server}/boot.ipxe", "--dhcp-boot=tag:!ipxe,tag:efi,snponly.efi",
+            "--dhcp-boot=tag:!ipxe,tag:!efi,undionly.kpxe", "--log-facility=/dev/null"]
+    if job["remedies"]:
+        # No waiting for a proxyDHCP server, and an answer to router solicitations.
+        args += ["--dhcp-option-force=tag:ipxe,encap:175,176,1b", "--enable-ra", "--dhcp-range=fd77::,ra-only"]
+    return subprocess.Popen(args, stderr=subprocess.DEVNULL)
+
+
+def listening():
+    """Both servers hold their sockets."""
+    shown = subprocess.run(["ss", "-Hlnut"], capture_output=True, text=True).stdout
+    return ":67 " in shown and ":69 " in shown and f"{server}:80 " in shown
+
+
+def machine():
+    """bootgate's own QEMU arguments, with a tap, and sockets in place of inherited descriptors."""
+    argv, out = job["argv"], []
+    skip = False
+    for position, arg in enumerate(argv):
+        if skip:
+            skip = False
+            continue
+        following = argv[position + 1] if position + 1 < len(argv) else ""
+        if arg == "-netdev":
+            name = next(part[3:] for part in following.split(",") if part.startswith("id="))
+            out += ["-netdev", f"tap,id={name},ifname=tap0,script=no,downscript=no"]
+            skip = True
+        elif arg == "-chardev" and "fd=" in following:
+            name = next(part[3:] for part in following.split(",") if part.startswith("id="))
+            out += ["-chardev", f"socket,id={name},path={folder}/{name}.sock,server=on,wait=off"]
+            sockets.append(name)
+            skip = True
+        elif "disk.raw" in arg:
+            disk = folder / "disk.raw"
+            with open(disk, "wb") as file:
+                file.truncate((media / "disk/disk.img").stat().st_size)
+            out.append(",".join(f"file={disk}" if part.startswith("file=") else
+                                f"filename={disk}" if part.startswith("filename=") else part for part in arg.split(",")))
+        elif job["firmware"] == "uefi" and "if=pflash" in arg and "readonly=on" not in arg:
+            shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.fd", folder / "vars.fd")
+            out.append(",".join(f"file={folder}/vars.fd" if part.startswith("file=") else part for part in arg.split(",")))
+        else:
+            out.append(arg)
+    return out
+
+
+sockets = []
+
+
+def connect(name):
+    client = socket.socket(socket.AF_UNIX)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.connect(f"{folder}/{name}.sock")
+            return client
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def qmp(client, command):
+    client.sendall(json.dumps({"execute": command}).encode() + b"\n")
+    reader = client.makefile("rb", buffering=0)
+    while b"return" not in (line := reader.readline()):
+        if not line:
+            raise RuntimeError("QMP closed")
+
+
+network()
+servers = [web(), dhcp()]
+deadline = time.monotonic() + 10
+while not listening():
+    if time.monotonic() > deadline:
+        raise RuntimeError("the servers do not listen")
+    time.sleep(0.02)
+argv = machine()
+qemu = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(folder / "qemu.log", "w"))
+try:
+    links = {name: connect(name) for name in sockets}
+    serial = next(link for name, link in links.items() if "serial" in name or "console" in name)
+    control = next(link for name, link in links.items() if "qmp" in name or "mon" in name)
+    qmp(control, "qmp_capabilities")
+    began = time.monotonic()
+    qmp(control, "cont")
+    seen = b""
+    serial.settimeout(1)
+    while job["marker"].encode() not in seen:
+        if time.monotonic() - began > 150 or qemu.poll() is not None:
+            raise RuntimeError(f"no marker; console ends with {seen[-2000:]!r}; {open(folder / 'qemu.log').read()}")
+        try:
+            seen += serial.recv(4096)
+        except TimeoutError:
+            pass
+    print(json.dumps({"seconds": time.monotonic() - began}))
+finally:
+    qemu.kill()
+    for process in servers:
+        process.kill()

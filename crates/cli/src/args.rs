@@ -1,0 +1,158 @@
+//! The command line's shape.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Does this artifact boot, over the network, all the way to a working system?
+#[derive(Debug, Parser)]
+#[command(
+    name = "bootgate",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 passed, 1 failed, 2 bad usage or scenario, 3 infrastructure, 130 interrupted.\n\nExamples:\n  \
+        bootgate doctor\n  \
+        bootgate check fixtures/scenarios/uefi-flash.toml\n  \
+        bootgate run fixtures/scenarios/uefi-flash.toml --out out/uefi\n  \
+        bootgate report --replay out/uefi"
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Boot every target of one or more scenarios and judge what happens.
+    Run(RunArgs),
+    /// Read a scenario, say what it would do, and start nothing.
+    Check(CheckArgs),
+    /// Make the verdict and all reports again from a run's log.
+    Report(ReportArgs),
+    /// Say what this host can do, and how to mend what it cannot.
+    Doctor,
+    /// Build live environments, disk images and chunk indexes.
+    #[command(subcommand)]
+    Media(MediaCommand),
+    /// Print completions for a shell.
+    #[command(
+        after_help = "Example:\n  bootgate completions bash > /etc/bash_completion.d/bootgate"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    bootgate run bios-flash.toml\n  \
+    bootgate run bios-flash.toml uefi-flash.toml --jobs 2 --out out\n  \
+    bootgate run uefi-flash.toml --attach          (leave the console with Ctrl-])\n  \
+    bootgate run uefi-flash.toml --lab lab.toml    (the same scenario on a real board)")]
+pub(crate) struct RunArgs {
+    /// Scenario files.
+    #[arg(required = true, value_name = "SCENARIO.toml")]
+    pub(crate) scenarios: Vec<PathBuf>,
+    /// Where the run folders go: the run folder itself for one scenario, one folder inside it per scenario for
+    /// several. Default: `bootgate-out/NAME` in the current folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// How virtual CPUs are executed.
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
+    pub(crate) accel: AccelArg,
+    /// How many scenarios run at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+    /// Connect this terminal to a target's console, keys included. Without a name: the scenario's first target.
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) attach: Option<String>,
+    /// A lab file that says which targets are boards.
+    #[arg(long, value_name = "LAB.toml")]
+    pub(crate) lab: Option<PathBuf>,
+    /// Keep the disks and firmware variables of the targets in the run folder.
+    #[arg(long)]
+    pub(crate) keep_work: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum AccelArg {
+    /// KVM where it is proven to work here, otherwise TCG.
+    Auto,
+    /// KVM, or an infrastructure fault.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bootgate check uefi-flash.toml")]
+pub(crate) struct CheckArgs {
+    /// Scenario files.
+    #[arg(required = true, value_name = "SCENARIO.toml")]
+    pub(crate) scenarios: Vec<PathBuf>,
+    /// A lab file that says which targets are boards.
+    #[arg(long, value_name = "LAB.toml")]
+    pub(crate) lab: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bootgate report --replay bootgate-out/uefi-flash")]
+pub(crate) struct ReportArgs {
+    /// The run folder. Its `verdict.json`, `junit.xml` and `report.html` are written anew.
+    #[arg(long, value_name = "RUNDIR")]
+    pub(crate) replay: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MediaCommand {
+    /// Build a live environment: kernel and initial RAM disk.
+    #[command(
+        after_help = "Example:\n  bootgate media live vm/live.toml --kernel-root target/kernel --agent bootgate-agent --out target/media/live"
+    )]
+    Live {
+        /// The recipe.
+        recipe: PathBuf,
+        /// Folder into which a kernel package was unpacked.
+        #[arg(long, value_name = "DIR")]
+        kernel_root: PathBuf,
+        /// The static agent program.
+        #[arg(long, value_name = "FILE")]
+        agent: PathBuf,
+        /// Where `vmlinuz` and `initrd.img` go.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Build a bootable disk image.
+    #[command(
+        after_help = "Example:\n  bootgate media disk vm/disk.toml --kernel-root target/kernel --init bootgate-diskinit --out target/media/disk"
+    )]
+    Disk {
+        /// The recipe.
+        recipe: PathBuf,
+        /// Folder into which a kernel package was unpacked.
+        #[arg(long, value_name = "DIR")]
+        kernel_root: PathBuf,
+        /// The static program that is init of the disk's system.
+        #[arg(long, value_name = "FILE")]
+        init: PathBuf,
+        /// Where `disk.img` goes.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Cut a raw image into chunks that a flasher can fetch one by one.
+    #[command(
+        after_help = "Example:\n  bootgate media chunks disk.img --out chunks    (zstd -d turns the result back into the image)"
+    )]
+    Chunks {
+        /// The raw image.
+        image: PathBuf,
+        /// Logical sector size that the image was made for.
+        #[arg(long, default_value_t = 512)]
+        sector_size: u32,
+        /// Where `image.zst` and `index.json` go.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}

@@ -1,0 +1,151 @@
+//! `bootgate doctor`.
+
+use std::process::ExitCode;
+
+use bootgate_scenario::{Firmware, NbpPlan};
+use bootgate_target::accel::{self, AccelChoice};
+use bootgate_target::{DirectLauncher, discovery};
+
+use crate::exit::{self, INFRA};
+
+/// One line of the list.
+struct Finding {
+    name: String,
+    state: State,
+    detail: String,
+    fix: Option<String>,
+}
+
+enum State {
+    Works,
+    Lacks,
+    Fails,
+}
+
+/// Says what this host can do. Fails where a boot gate cannot run.
+pub(crate) fn doctor() -> ExitCode {
+    let mut findings: Vec<Finding> = bootgate_hostnet::probe::findings()
+        .into_iter()
+        .map(|finding| Finding {
+            name: finding.name.to_owned(),
+            state: match (finding.ok, finding.required) {
+                (true, _) => State::Works,
+                (false, false) => State::Lacks,
+                (false, true) => State::Fails,
+            },
+            detail: finding.detail,
+            fix: finding.fix,
+        })
+        .collect();
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(programs(&mut findings)),
+        Err(error) => return exit::fail(INFRA, &format!("start the runtime: {error}"), ""),
+    }
+    let width = findings
+        .iter()
+        .map(|finding| finding.name.len())
+        .max()
+        .unwrap_or(0);
+    for finding in &findings {
+        let sign = match finding.state {
+            State::Works => "ok  ",
+            State::Lacks => "note",
+            State::Fails => "FAIL",
+        };
+        exit::say(&format!(
+            "{sign}  {:<width$}  {}",
+            finding.name, finding.detail
+        ));
+        if let (State::Lacks | State::Fails, Some(fix)) = (&finding.state, &finding.fix) {
+            exit::say(&format!("      {:<width$}  fix: {fix}", ""));
+        }
+    }
+    if findings
+        .iter()
+        .any(|finding| matches!(finding.state, State::Fails))
+    {
+        exit::say("\nthis host cannot run a boot gate yet; see the fixes above");
+        return ExitCode::from(INFRA);
+    }
+    exit::say("\nthis host can run a boot gate");
+    ExitCode::SUCCESS
+}
+
+async fn programs(findings: &mut Vec<Finding>) {
+    let mut add = |name: &str, state, detail: String, fix: Option<String>| {
+        findings.push(Finding {
+            name: name.to_owned(),
+            state,
+            detail,
+            fix,
+        });
+    };
+    match discovery::find_ovmf(None) {
+        Ok(files) => add(
+            "uefi-firmware",
+            State::Works,
+            files.code.display().to_string(),
+            None,
+        ),
+        Err(missing) => add(
+            "uefi-firmware",
+            State::Fails,
+            missing.to_string(),
+            Some(missing.hint),
+        ),
+    }
+    match NbpPlan::default().locate(Firmware::Uefi) {
+        Ok(path) => add("ipxe", State::Works, path.display().to_string(), None),
+        Err(missing) => add(
+            "ipxe",
+            State::Fails,
+            missing.to_string(),
+            Some("apt-get install ipxe".to_owned()),
+        ),
+    }
+    let qemu = match discovery::find_qemu(None).await {
+        Ok(qemu) => qemu,
+        Err(missing) => {
+            return add(
+                "qemu",
+                State::Fails,
+                missing.to_string(),
+                Some(missing.hint),
+            );
+        }
+    };
+    add(
+        "qemu",
+        State::Works,
+        format!("{} ({})", qemu.path.display(), qemu.version),
+        None,
+    );
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match accel::decide(AccelChoice::Auto, &qemu, &DirectLauncher).await {
+        Ok(decision) => {
+            add(
+                "accelerator",
+                State::Works,
+                format!("{}: {}", decision.accel, decision.reason),
+                None,
+            );
+            let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+            match accel::calibrate(decision.accel, &qemu, &DirectLauncher, 1, cores).await {
+                Ok(speed) => {
+                    let detail = format!(
+                        "probe loop {} ms, deadlines × {}.{:02}, {cores} cores",
+                        speed.loop_us / 1000,
+                        speed.scale_milli / 1000,
+                        speed.scale_milli % 1000 / 10
+                    );
+                    add("speed", State::Works, detail, None);
+                }
+                Err(error) => add("speed", State::Fails, error.to_string(), None),
+            }
+        }
+        Err(error) => add("accelerator", State::Fails, error.to_string(), None),
+    }
+}

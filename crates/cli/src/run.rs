@@ -1,0 +1,282 @@
+//! `bootgate run`.
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bootgate_events::TargetName;
+use bootgate_harness::{RunOptions, RunOutcome};
+use bootgate_hostnet::{Sandbox, SandboxConfig};
+use bootgate_report::{Live, Plain, Reporter};
+use bootgate_scenario::{Driver, Plan};
+use bootgate_target::accel::AccelChoice;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, watch};
+
+use crate::args::{AccelArg, RunArgs};
+use crate::console::{self, Console};
+use crate::exit::{self, INFRA, USAGE};
+
+/// One scenario, with the sandbox that was entered for it before any thread began.
+struct Job {
+    plan: Plan,
+    sandbox: Option<Sandbox>,
+    folder: PathBuf,
+}
+
+/// Runs scenarios; the exit code is the gravest verdict's.
+pub(crate) fn run(args: RunArgs) -> ExitCode {
+    let jobs = match jobs(&args) {
+        Ok(jobs) => jobs,
+        Err(code) => return code,
+    };
+    let attach = match args
+        .attach
+        .as_deref()
+        .map(|name| attached_target(&jobs, name))
+        .transpose()
+    {
+        Ok(attach) => attach,
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::fail(INFRA, &format!("start the runtime: {error}"), ""),
+    };
+    let code = runtime.block_on(run_all(jobs, &args, attach));
+    // A blocked read of the terminal must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// Reads every scenario, then enters a sandbox for each that needs one. Nothing is started unless all can be.
+fn jobs(args: &RunArgs) -> Result<VecDeque<Job>, ExitCode> {
+    let mut plans = Vec::new();
+    for path in &args.scenarios {
+        let plan = crate::check::load(path, args.lab.as_deref()).map_err(|error| {
+            crate::check::show(error);
+            ExitCode::from(USAGE)
+        })?;
+        plans.push(plan);
+    }
+    let folders = folders(&plans, args.out.as_deref())?;
+    let mut jobs = VecDeque::new();
+    for (plan, folder) in plans.into_iter().zip(folders) {
+        let virtual_targets = plan
+            .targets
+            .iter()
+            .any(|target| matches!(target.driver, Driver::Qemu(_)));
+        let sandbox = virtual_targets
+            .then(|| Sandbox::enter(SandboxConfig::default()))
+            .transpose()
+            .map_err(|error| {
+                exit::fail(INFRA, &error.to_string(), error.hint().unwrap_or_default())
+            })?;
+        jobs.push_back(Job {
+            plan,
+            sandbox,
+            folder,
+        });
+    }
+    Ok(jobs)
+}
+
+/// The run folder of each plan.
+fn folders(plans: &[Plan], out: Option<&Path>) -> Result<Vec<PathBuf>, ExitCode> {
+    let folders: Vec<PathBuf> = match (out, plans) {
+        (Some(out), [_]) => vec![out.to_owned()],
+        (out, plans) => {
+            let base = out.unwrap_or(Path::new("bootgate-out"));
+            plans.iter().map(|plan| base.join(&plan.name)).collect()
+        }
+    };
+    for (index, folder) in folders.iter().enumerate() {
+        if folders[..index].contains(folder) {
+            let error = format!(
+                "two of the scenarios are named `{}`",
+                folder.file_name().unwrap_or_default().display()
+            );
+            return Err(exit::fail(
+                USAGE,
+                &error,
+                "give each scenario a name of its own",
+            ));
+        }
+    }
+    Ok(folders)
+}
+
+/// The target whose console the terminal is connected to.
+fn attached_target(jobs: &VecDeque<Job>, name: &str) -> Result<TargetName, ExitCode> {
+    let [job] = jobs.iter().collect::<Vec<_>>()[..] else {
+        return Err(exit::fail(
+            USAGE,
+            "--attach goes with one scenario",
+            "run the scenario alone",
+        ));
+    };
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Err(exit::fail(
+            USAGE,
+            "--attach needs a terminal",
+            "run without --attach; the console is in the run folder",
+        ));
+    }
+    let found = job
+        .plan
+        .targets
+        .iter()
+        .find(|target| name.is_empty() || target.name.as_str() == name);
+    match found {
+        Some(target) => Ok(target.name.clone()),
+        None => {
+            let names: Vec<&str> = job
+                .plan
+                .targets
+                .iter()
+                .map(|target| target.name.as_str())
+                .collect();
+            let hint = format!("the scenario has: {}", names.join(", "));
+            Err(exit::fail(
+                USAGE,
+                &format!("the scenario has no target `{name}`"),
+                &hint,
+            ))
+        }
+    }
+}
+
+async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>) -> ExitCode {
+    let (interrupt, interrupts) = watch::channel(None);
+    let signals = tokio::spawn(watch_signals(interrupt));
+    let workers = usize::from(args.jobs).min(jobs.len());
+    let clients = clients(&jobs, workers);
+    let queue = Arc::new(Mutex::new(jobs));
+    let single = queue.lock().await.len() == 1;
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..workers {
+        let (queue, interrupts, attach) = (Arc::clone(&queue), interrupts.clone(), attach.clone());
+        let (accel, keep_work) = (accel(args.accel), args.keep_work);
+        running.spawn(async move {
+            let mut gravest = 0;
+            while let Some(job) = next(&queue).await {
+                if interrupts.borrow().is_some() {
+                    return gravest.max(130);
+                }
+                let (reporters, attach) = front(attach.as_ref(), single);
+                let options = RunOptions {
+                    folder: job.folder.clone(),
+                    accel,
+                    clients,
+                    keep_work,
+                    reporters,
+                    attach,
+                    interrupts: interrupts.clone(),
+                };
+                let outcome = bootgate_harness::run(&job.plan, job.sandbox, options).await;
+                gravest = gravest.max(conclude(outcome));
+            }
+            gravest
+        });
+    }
+    let mut gravest = 0;
+    while let Some(code) = running.join_next().await {
+        gravest = gravest.max(code.unwrap_or(INFRA));
+    }
+    signals.abort();
+    ExitCode::from(gravest)
+}
+
+async fn next(queue: &Mutex<VecDeque<Job>>) -> Option<Job> {
+    queue.lock().await.pop_front()
+}
+
+/// How many virtual machines can run at once.
+fn clients(jobs: &VecDeque<Job>, workers: usize) -> u32 {
+    let mut sizes: Vec<usize> = jobs.iter().map(|job| job.plan.targets.len()).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    u32::try_from(sizes.into_iter().take(workers).sum::<usize>()).unwrap_or(u32::MAX)
+}
+
+/// Who shows the run: the attached console, a live display, or plain lines.
+fn front(
+    attach: Option<&TargetName>,
+    single: bool,
+) -> (Vec<Box<dyn Reporter>>, Option<bootgate_harness::Attach>) {
+    if let Some(target) = attach {
+        return match Console::open(target.clone()) {
+            Ok((console, keys)) => {
+                let attach = bootgate_harness::Attach {
+                    target: target.clone(),
+                    keys,
+                };
+                (vec![Box::new(console)], Some(attach))
+            }
+            Err(error) => {
+                exit::complain(
+                    &format!("attach to the console: {error}"),
+                    "the run goes on without",
+                );
+                (vec![Box::new(Plain::new(std::io::stdout()))], None)
+            }
+        };
+    }
+    let reporter: Box<dyn Reporter> = if single && std::io::stderr().is_terminal() {
+        Box::new(Live::new())
+    } else {
+        Box::new(Plain::new(std::io::stdout()))
+    };
+    (vec![reporter], None)
+}
+
+fn conclude(outcome: Result<RunOutcome, bootgate_harness::HarnessError>) -> u8 {
+    console::restore();
+    match outcome {
+        Ok(outcome) => {
+            exit::say(&format!("reports in {}", outcome.folder.display()));
+            let _ = std::io::stdout().flush();
+            outcome.verdict.exit_code()
+        }
+        Err(error) => {
+            exit::complain(&error.to_string(), &error.hint());
+            if error.is_usage() { USAGE } else { INFRA }
+        }
+    }
+}
+
+/// Tells the runs of the first signal. A second one ends the process at once: the sandbox goes with it.
+async fn watch_signals(interrupt: watch::Sender<Option<&'static str>>) {
+    let (Ok(mut ctrl_c), Ok(mut term), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        return;
+    };
+    for again in [false, true] {
+        let name = tokio::select! {
+            _ = ctrl_c.recv() => "SIGINT",
+            _ = term.recv() => "SIGTERM",
+            _ = hangup.recv() => "SIGHUP",
+        };
+        if again {
+            console::restore();
+            std::process::exit(130);
+        }
+        interrupt.send_replace(Some(name));
+    }
+}
+
+fn accel(arg: AccelArg) -> AccelChoice {
+    match arg {
+        AccelArg::Auto => AccelChoice::Auto,
+        AccelArg::Kvm => AccelChoice::Kvm,
+        AccelArg::Tcg => AccelChoice::Tcg,
+    }
+}

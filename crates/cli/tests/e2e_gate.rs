@@ -1,0 +1,226 @@
+//! The boot gate on real firmware: what must pass, passes, and leaves the evidence it promises.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn stages(target: &Value) -> Vec<String> {
+    let list = target["stages"].as_array().expect("stages");
+    list.iter()
+        .map(|stage| stage["stage"].as_str().expect("stage").to_owned())
+        .collect()
+}
+
+fn assert_flashed_and_booted(target: &Value) {
+    assert_eq!(target["verdict"], "passed", "{target:#}");
+    assert_eq!(target["disk_proof"], "host");
+    assert!(
+        target["image_sha256"]
+            .as_str()
+            .is_some_and(|digest| digest.len() == 64),
+        "{target:#}"
+    );
+    assert_eq!(target["disk_sha256"], target["image_sha256"]);
+    let stages = stages(target);
+    for stage in [
+        "firmware",
+        "dhcp",
+        "script",
+        "kernel",
+        "initrd",
+        "live",
+        "flash",
+        "verify",
+        "disk-boot",
+        "done",
+    ] {
+        assert!(
+            stages.iter().any(|name| name == stage),
+            "no `{stage}` in {stages:?}"
+        );
+    }
+    let times: Vec<u64> = target["stages"]
+        .as_array()
+        .expect("stages")
+        .iter()
+        .flat_map(|stage| {
+            [
+                stage["start_ms"].as_u64().expect("start_ms"),
+                stage["end_ms"].as_u64().expect("end_ms"),
+            ]
+        })
+        .collect();
+    assert!(times.is_sorted(), "stages overlap: {times:?}");
+}
+
+/// The evidence of a run is whole, and a replay of the log gives the same verdict and JUnit.
+fn assert_evidence(run: &support::Finished) {
+    for file in [
+        "events.jsonl",
+        "verdict.json",
+        "junit.xml",
+        "report.html",
+        "capture.pcapng",
+    ] {
+        let size = run
+            .folder
+            .join(file)
+            .metadata()
+            .map_or(0, |meta| meta.len());
+        assert!(size > 500, "`{file}` has {size} bytes");
+    }
+    assert!(
+        !run.folder.join("work").exists(),
+        "disks are left in the run folder"
+    );
+    let read = |name: &str| std::fs::read_to_string(run.folder.join(name)).expect("a report");
+    let before = (read("verdict.json"), read("junit.xml"), read("report.html"));
+    let replay = Command::new(env!("CARGO_BIN_EXE_bootgate"))
+        .args(["report", "--replay"])
+        .arg(&run.folder)
+        .output()
+        .expect("bootgate runs");
+    assert_eq!(
+        replay.status.code(),
+        run.code,
+        "{}",
+        String::from_utf8_lossy(&replay.stderr)
+    );
+    let after = (read("verdict.json"), read("junit.xml"), read("report.html"));
+    assert!(before == after, "the replay's reports differ");
+    let html = &before.2;
+    assert!(
+        !html.contains("src=\"http") && !html.contains("href=\"http"),
+        "the report needs a network"
+    );
+}
+
+#[test]
+fn a_bios_client_boots_flashes_and_boots_its_disk() {
+    require_gate!();
+    let before = support::host_network();
+    let run = support::run(&support::scenario("bios-flash.toml")).finish();
+    run.assert_code(0);
+    let verdict = run.verdict();
+    assert_eq!(verdict["scenario"], "bios-flash");
+    assert_eq!(verdict["verdict"], "passed");
+    assert!(
+        matches!(verdict["accel"].as_str(), Some("tcg" | "kvm")),
+        "{verdict:#}"
+    );
+    assert!(verdict["duration_ms"].as_u64().is_some_and(|ms| ms > 1000));
+    assert_flashed_and_booted(&verdict["targets"][0]);
+    assert_evidence(&run);
+    assert_eq!(
+        support::host_network(),
+        before,
+        "the run left something on the host's network"
+    );
+    support::assert_none_left(&run.folder.display().to_string());
+}
+
+#[test]
+fn a_uefi_client_boots_flashes_and_boots_its_disk() {
+    require_gate!();
+    let run = support::run(&support::scenario("uefi-flash.toml")).finish();
+    run.assert_code(0);
+    let target = &run.verdict()["targets"][0];
+    assert_flashed_and_booted(target);
+    assert!(
+        stages(target).contains(&"nbp".to_owned()),
+        "UEFI firmware fetches a boot program: {target:#}"
+    );
+    assert_evidence(&run);
+}
+
+#[test]
+fn a_bios_and_a_uefi_client_share_a_segment() {
+    require_gate!();
+    let run = support::run(&support::scenario("pair.toml")).finish();
+    run.assert_code(0);
+    let verdict = run.verdict();
+    let targets = verdict["targets"].as_array().expect("targets");
+    assert_eq!(targets.len(), 2);
+    targets.iter().for_each(assert_flashed_and_booted);
+    assert_evidence(&run);
+}
+
+/// Frames of both directions are in the capture, and a stranger's program reads it.
+#[test]
+fn the_capture_shows_the_boot() {
+    require_gate!();
+    bootgate_testkit::require_commands!("tshark");
+    let run = support::run(&support::scenario("bios-flash.toml")).finish();
+    run.assert_code(0);
+    let tshark = Command::new("tshark")
+        .arg("-r")
+        .arg(run.folder.join("capture.pcapng"))
+        .args(["-T", "fields", "-e", "_ws.col.Protocol"])
+        .output()
+        .expect("tshark runs");
+    let protocols = String::from_utf8_lossy(&tshark.stdout);
+    for protocol in ["DHCP", "HTTP", "TCP", "ICMPv6"] {
+        assert!(
+            protocols.lines().any(|line| line.contains(protocol)),
+            "no {protocol} in the capture"
+        );
+    }
+}
+
+/// An ordinary user needs no root, no `/dev/net/tun` and no group.
+#[test]
+fn an_ordinary_user_passes_the_gate() {
+    require_gate!();
+    bootgate_testkit::require_commands!("setpriv", "cp");
+    bootgate_testkit::require_root!();
+    // A place that the user can read: the repository may be in root's home.
+    let stage = tempfile::tempdir().expect("a temporary folder");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::create_dir_all(to.parent().expect("a parent")).expect("a folder");
+        std::fs::copy(from, to).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
+    };
+    let root = support::root();
+    for file in [
+        "target/media/live/vmlinuz",
+        "target/media/live/initrd.img",
+        "target/media/disk/disk.img",
+        "fixtures/scenarios/uefi-flash.toml",
+    ] {
+        copy(&root.join(file), &stage.path().join(file));
+    }
+    copy(
+        std::path::Path::new(env!("CARGO_BIN_EXE_bootgate")),
+        &stage.path().join("bootgate"),
+    );
+    std::fs::create_dir(stage.path().join("home")).expect("a folder");
+    let open = Command::new("sh")
+        .arg("-c")
+        .arg("chmod -R a+rX . && chown -R 65534:65534 home")
+        .current_dir(stage.path())
+        .status();
+    assert!(open.expect("sh runs").success());
+
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+        ])
+        .arg(stage.path().join("bootgate"))
+        .arg("run")
+        .arg(stage.path().join("fixtures/scenarios/uefi-flash.toml"))
+        .arg("--out")
+        .arg(stage.path().join("home/run"))
+        .env("HOME", stage.path().join("home"))
+        .env_remove("XDG_CACHE_HOME")
+        .current_dir(stage.path().join("home"));
+    let mut bootgate = support::program(command);
+    bootgate.folder = stage.path().join("home/run");
+    let run = bootgate.finish();
+    run.assert_code(0);
+    assert_flashed_and_booted(&run.verdict()["targets"][0]);
+}

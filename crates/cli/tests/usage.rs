@@ -1,0 +1,104 @@
+//! Bad usage and bad scenarios: exit 2, one message, and nothing is started.
+
+mod support;
+
+use std::process::Command;
+
+fn bootgate(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bootgate"))
+        .args(args)
+        .output()
+        .expect("bootgate runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn a_bad_scenario_ends_with_2_and_leaves_no_run_folder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("bad.toml");
+    std::fs::write(
+        &file,
+        "name = \"bad\"\n[[target]]\nname = \"client\"\nfirmwear = \"bios\"\n",
+    )
+    .expect("a scenario");
+    let out = folder.path().join("out");
+    let run = support::run(&file);
+    let finished = Command::new(env!("CARGO_BIN_EXE_bootgate"))
+        .args([
+            "run".as_ref(),
+            file.as_os_str(),
+            "--out".as_ref(),
+            out.as_os_str(),
+        ])
+        .output()
+        .expect("bootgate runs");
+    drop(run);
+    assert_eq!(finished.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&finished.stderr);
+    assert!(
+        told.contains("firmwear") && told.contains("bad.toml") && told.contains("firmware"),
+        "{told}"
+    );
+    assert!(!out.exists(), "something was started");
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let (code, told, _) = bootgate(&["--help"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        told.contains("Examples:") && told.contains("130 interrupted"),
+        "{told}"
+    );
+    for command in ["run", "check", "report", "media"] {
+        let (code, told, _) = bootgate(&[command, "--help"]);
+        assert_eq!(code, Some(0));
+        assert!(told.contains("Usage: bootgate"), "{told}");
+    }
+}
+
+#[test]
+fn unknown_flags_end_with_2() {
+    assert_eq!(bootgate(&["run"]).0, Some(2));
+    assert_eq!(bootgate(&["run", "x.toml", "--nonsense"]).0, Some(2));
+    assert_eq!(bootgate(&["run", "x.toml", "--jobs", "0"]).0, Some(2));
+}
+
+#[test]
+fn a_folder_that_is_no_run_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("thesis.txt"), "years of work").expect("a file");
+    let scenario = folder.path().join("s.toml");
+    std::fs::write(&scenario, "").expect("a file");
+    let (code, _, told) = bootgate(&["report", "--replay", &folder.path().display().to_string()]);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("events.jsonl"), "{told}");
+    assert!(folder.path().join("thesis.txt").exists());
+}
+
+#[test]
+fn completions_are_written_for_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, told, _) = bootgate(&["completions", shell]);
+        assert_eq!(code, Some(0));
+        assert!(told.contains("bootgate"), "{shell}");
+    }
+}
+
+#[test]
+fn the_shipped_scenarios_pass_check() {
+    if !support::media_is_built() {
+        bootgate_testkit::skip!("target/media is not built: run ./ci/gate once");
+    }
+    for name in ["bios-flash", "uefi-flash", "pair"] {
+        let path = support::scenario(&format!("{name}.toml"));
+        let (code, told, complaint) = bootgate(&["check", &path.display().to_string()]);
+        assert_eq!(code, Some(0), "{complaint}");
+        assert!(told.starts_with(&format!("{name}: ")), "{told}");
+    }
+}

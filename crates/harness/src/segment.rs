@@ -1,0 +1,257 @@
+//! The layer-2 network of a run, and the sockets the servers get on it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bootgate_events::{EventKind, TargetName};
+use bootgate_hostnet::capture::{CaptureConfig, CaptureHandle, SocketCapture, Writer};
+use bootgate_hostnet::host::HostInterface;
+use bootgate_hostnet::wire::{Wire, WireConfig, WireHandle, client_pair};
+use bootgate_hostnet::{Port, Sandbox, SegmentConfig, UdpOptions};
+use bootgate_server::{BoxFuture, PacketSocket, SocketSource};
+use bootgate_target::{LinkSource, NetLink};
+
+use crate::HarnessError;
+use crate::launcher::to_io;
+
+/// EtherType by which a packet socket takes every frame (`ETH_P_ALL`, linux/if_ether.h).
+const EVERY_FRAME: u16 = 3;
+
+const SEGMENT: &str = "boot";
+
+/// Where the run's network is.
+pub(crate) enum Segment {
+    /// A bridge in the sandbox.
+    Bridge(Bridge),
+    /// An interface of the host.
+    Interface(Interface),
+}
+
+pub(crate) struct Bridge {
+    sandbox: Sandbox,
+    interface: String,
+    capture: CaptureHandle,
+}
+
+pub(crate) struct Interface {
+    interface: HostInterface,
+    _capture: SocketCapture,
+    handle: CaptureHandle,
+}
+
+impl Segment {
+    /// Makes the bridge with the servers' address, and starts the capture.
+    pub(crate) async fn bridge(
+        sandbox: &Sandbox,
+        address: Ipv4Addr,
+        prefix_len: u8,
+        capture: &Path,
+    ) -> Result<Self, HarnessError> {
+        let config = SegmentConfig {
+            name: SEGMENT.to_owned(),
+            address,
+            prefix_len,
+        };
+        let info = sandbox.create_segment(config).await.map_err(|error| {
+            HarnessError::infra("segment-failed", &error, error.hint().unwrap_or_default())
+        })?;
+        let capture = open_capture(capture)?;
+        Ok(Self::Bridge(Bridge {
+            sandbox: sandbox.clone(),
+            interface: info.interface,
+            capture,
+        }))
+    }
+
+    /// Looks at the interface, which must be up and have the servers' address, and starts the capture.
+    pub(crate) fn interface(
+        name: &str,
+        address: Ipv4Addr,
+        capture: &Path,
+    ) -> Result<Self, HarnessError> {
+        let fail =
+            |error: String, hint: String| HarnessError::infra("interface-unusable", error, hint);
+        let interface = HostInterface::open(name).map_err(|error| {
+            fail(
+                format!("use interface `{name}`: {error}"),
+                "list interfaces with: ip link".into(),
+            )
+        })?;
+        if !interface.up {
+            return Err(fail(
+                format!("use interface `{name}`: it is down"),
+                format!("ip link set {name} up"),
+            ));
+        }
+        if !interface.has_address(address) {
+            return Err(fail(
+                format!("use interface `{name}`: it does not have the address `{address}`"),
+                format!("ip address add {address}/24 dev {name}"),
+            ));
+        }
+        let handle = open_capture(capture)?;
+        let id = handle.interface(name);
+        let socket = interface.packet_socket(EVERY_FRAME).map_err(|error| {
+            fail(
+                format!("capture on `{name}`: {error}"),
+                "run as root, or with the capabilities NET_RAW and NET_BIND_SERVICE".into(),
+            )
+        })?;
+        let capture = SocketCapture::start(socket, handle.clone(), id)
+            .map_err(|error| fail(format!("capture on `{name}`: {error}"), String::new()))?;
+        Ok(Self::Interface(Interface {
+            interface,
+            _capture: capture,
+            handle,
+        }))
+    }
+
+    /// The fact that the segment is up.
+    pub(crate) fn ready(&self, address: Ipv4Addr) -> EventKind {
+        let (interface, mode) = match self {
+            Self::Bridge(bridge) => (bridge.interface.clone(), "bridge"),
+            Self::Interface(interface) => (interface.interface.name.clone(), "interface"),
+        };
+        EventKind::SegmentReady {
+            interface,
+            mode: mode.to_owned(),
+            address: address.into(),
+        }
+    }
+
+    /// Where the servers get their sockets.
+    pub(crate) fn sockets(&self) -> Arc<dyn SocketSource> {
+        match self {
+            Self::Bridge(bridge) => Arc::new(BridgeSockets(bridge.sandbox.clone())),
+            Self::Interface(interface) => Arc::new(InterfaceSockets(interface.interface.clone())),
+        }
+    }
+
+    /// Makes a port for a virtual target and what gives its link at every power-on.
+    pub(crate) async fn plug(&self, target: &TargetName) -> Result<LinkSource, HarnessError> {
+        let Self::Bridge(bridge) = self else {
+            return Err(HarnessError::infra(
+                "segment-unsuitable",
+                format!("plug virtual target `{target}` into an interface of the host"),
+                "give the scenario boards for all its targets, or leave out the interface",
+            ));
+        };
+        let port = bridge
+            .sandbox
+            .create_port(SEGMENT, target.as_str())
+            .await
+            .map_err(|error| {
+                HarnessError::infra("segment-failed", &error, error.hint().unwrap_or_default())
+            })?;
+        Ok(link_source(port, bridge.capture.clone()))
+    }
+
+    /// Hands all captured frames to the file.
+    pub(crate) fn flush_capture(&self) {
+        match self {
+            Self::Bridge(bridge) => bridge.capture.flush(),
+            Self::Interface(interface) => interface.handle.flush(),
+        }
+    }
+}
+
+fn open_capture(path: &Path) -> Result<CaptureHandle, HarnessError> {
+    Writer::create(path, CaptureConfig::default())
+        .map_err(HarnessError::io("create the capture", path))
+}
+
+/// A new wire for every power-on: the one before ends when its QEMU does, and the port is free again.
+fn link_source(port: Port, capture: CaptureHandle) -> LinkSource {
+    let interface = capture.interface(port.name());
+    let last: Arc<Mutex<Option<WireHandle>>> = Arc::default();
+    Arc::new(move || {
+        let (port, capture, last) = (port.clone(), capture.clone(), Arc::clone(&last));
+        Box::pin(async move {
+            let earlier = last
+                .lock()
+                .unwrap_or_else(|broken| broken.into_inner())
+                .take();
+            if let Some(wire) = earlier {
+                wire.stop().await;
+            }
+            let (client, ours) = client_pair()?;
+            let wire = Wire::spawn(
+                ours,
+                &port,
+                WireConfig::default().capture(capture, interface),
+            )?;
+            *last.lock().unwrap_or_else(|broken| broken.into_inner()) = Some(wire);
+            Ok(NetLink::Socket { fd: client })
+        })
+    })
+}
+
+/// Sockets that the holder opens in its network namespace.
+struct BridgeSockets(Sandbox);
+
+impl SocketSource for BridgeSockets {
+    fn udp(
+        &self,
+        bind: SocketAddrV4,
+        broadcast: bool,
+    ) -> BoxFuture<'_, io::Result<std::net::UdpSocket>> {
+        let options = udp_options(bind, broadcast);
+        Box::pin(async move { self.0.udp_socket(SEGMENT, options).await.map_err(to_io) })
+    }
+
+    fn tcp_listener(&self, bind: SocketAddrV4) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
+        Box::pin(async move { self.0.tcp_listener(SEGMENT, bind).await.map_err(to_io) })
+    }
+
+    fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>> {
+        Box::pin(async move {
+            let socket = self
+                .0
+                .packet_socket(SEGMENT, ethertype)
+                .await
+                .map_err(to_io)?;
+            Ok(PacketSocket {
+                fd: socket.fd,
+                mac: socket.mac.0,
+                ifindex: socket.ifindex,
+            })
+        })
+    }
+}
+
+/// Sockets on an interface of the host.
+struct InterfaceSockets(HostInterface);
+
+impl SocketSource for InterfaceSockets {
+    fn udp(
+        &self,
+        bind: SocketAddrV4,
+        broadcast: bool,
+    ) -> BoxFuture<'_, io::Result<std::net::UdpSocket>> {
+        let socket = self.0.udp_socket(udp_options(bind, broadcast));
+        Box::pin(async move { socket })
+    }
+
+    fn tcp_listener(&self, bind: SocketAddrV4) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
+        let listener = self.0.tcp_listener(bind);
+        Box::pin(async move { listener })
+    }
+
+    fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>> {
+        let socket = self.0.packet_socket(ethertype).map(|socket| PacketSocket {
+            fd: socket.fd,
+            mac: socket.mac.0,
+            ifindex: socket.ifindex,
+        });
+        Box::pin(async move { socket })
+    }
+}
+
+fn udp_options(bind: SocketAddrV4, broadcast: bool) -> UdpOptions {
+    UdpOptions {
+        broadcast,
+        ..UdpOptions::new(bind)
+    }
+}
