@@ -1,5 +1,10 @@
 //! A board: a console on a tty, power by commands, no access to its disk from the host. The board is a QEMU that the
 //! power commands start and stop, on an interface of a private network namespace; bootgate knows nothing of that.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

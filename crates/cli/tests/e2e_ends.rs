@@ -1,4 +1,9 @@
 //! However a run ends, nothing of it is left, and faults of the host are named as such.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! Boots that must fail, each at its stage and with its cause.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! The boot gate on real firmware: what must pass, passes, and leaves the evidence it promises.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,9 @@
 //! Bad usage and bad scenarios: exit 2, one message, and nothing is started.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,6 +1,10 @@
 //! Drives the bootgate program as a user would.
 #![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
