@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bootgate_events::{ForbidRule, MarkerRule, Stage};
-use regex::Regex;
+use regex::{Regex, RegexSet};
 
 use crate::console::Line;
 
@@ -55,8 +55,6 @@ pub enum Finding {
         hint: String,
         /// The line.
         line: String,
-        /// Whether the line can still grow, and say more.
-        open: bool,
     },
 }
 
@@ -68,7 +66,8 @@ pub enum Finding {
 #[derive(Clone, Debug)]
 pub struct Matcher {
     expect: Vec<Pattern>,
-    forbid: Vec<(ForbidRule, Regex)>,
+    forbid: Vec<ForbidRule>,
+    forbid_set: RegexSet,
     next: usize,
     line: u64,
     kept: usize,
@@ -96,12 +95,22 @@ impl Matcher {
                 regex,
             })
         });
-        let forbid = forbid
-            .iter()
-            .map(|rule| Ok((rule.clone(), compile(&rule.name, &rule.pattern)?)));
+        for rule in forbid {
+            compile(&rule.name, &rule.pattern)?;
+        }
+        // Together they cost one pass over a line, and consoles come a byte or two at a time.
+        let forbid_set =
+            RegexSet::new(forbid.iter().map(|rule| &rule.pattern)).map_err(|error| {
+                PatternError {
+                    marker: "forbidden".to_owned(),
+                    pattern: "all of them together".to_owned(),
+                    error: error.to_string(),
+                }
+            })?;
         Ok(Self {
             expect: expect.collect::<Result<_, PatternError>>()?,
-            forbid: forbid.collect::<Result<_, PatternError>>()?,
+            forbid: forbid.to_vec(),
+            forbid_set,
             next: 0,
             line: 0,
             kept: 0,
@@ -118,7 +127,6 @@ impl Matcher {
                 name: rule.name.clone(),
                 hint: rule.hint.clone(),
                 line: line.text().to_owned(),
-                open: line.open,
             });
         }
         if ECHO.is_match(&line.joined) {
@@ -178,13 +186,14 @@ impl Matcher {
 
     /// The first forbidden marker on the line, in the order of the rules.
     fn forbidden(&self, line: &Line, stage: Stage) -> Option<&ForbidRule> {
-        let seen = |regex: &Regex| {
-            regex.is_match(line.text()) || (line.start > 0 && regex.is_match(&line.joined))
-        };
-        let mut rules = self.forbid.iter();
+        let own = self.forbid_set.matches(line.text());
+        let joined = (line.start > 0).then(|| self.forbid_set.matches(&line.joined));
+        let seen =
+            |index| own.matched(index) || joined.as_ref().is_some_and(|set| set.matched(index));
+        let mut rules = self.forbid.iter().enumerate();
         rules
-            .find(|(rule, regex)| rule.stages.contains(&stage) && seen(regex))
-            .map(|(rule, _)| rule)
+            .find(|(index, rule)| rule.stages.contains(&stage) && seen(*index))
+            .map(|(_, rule)| rule)
     }
 
     /// The marker that is complete first on what is not used up of the line; the due one where several are.

@@ -153,6 +153,7 @@ impl Growing {
             Op::Left(columns) => self.back_to(self.cursor.saturating_sub(columns), lines),
             Op::Right(columns) => self.cursor_to(self.cursor.saturating_add(columns), lines),
             Op::Column(column) => self.cursor_to(column, lines),
+            Op::EraseRight if self.cursor >= self.cells.len() => {}
             Op::EraseRight => {
                 self.back_to(self.cursor, lines);
                 self.change_from(self.cursor);
@@ -169,6 +170,10 @@ impl Growing {
     }
 
     fn print(&mut self, c: char, lines: &mut Vec<Line>) {
+        if self.cursor == 0 && c != ' ' && self.cells.iter().all(|cell| *cell == ' ') {
+            // Whatever stood here is erased: the line begins anew.
+            self.cells.clear();
+        }
         if self.cells.is_empty() {
             self.offset = self.byte_at;
         }

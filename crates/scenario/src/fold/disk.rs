@@ -47,7 +47,7 @@ impl TargetFold {
         self.stage_us = draw.event.mono_us;
         let went_off = self
             .ending
-            .take_if(|ending| matches!(ending.cause, Cause::PoweredOff { .. }))
+            .take_if(|ending| ending.power() && !ending.outside())
             .is_some();
         if went_off || self.rules.disk_proof == Some(DiskProofKind::Agent) {
             self.ask_proof(draw);

@@ -57,6 +57,7 @@ impl TargetFold {
                 ..
             } => {
                 if let Some(stage) = self.needed(*protocol, *role, path, *code) {
+                    self.enter(draw, stage, &format!("`{path}` was asked for"));
                     let cause = Cause::FileRefused {
                         path: path.clone(),
                         code: *code,

@@ -20,6 +20,10 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    pub(super) fn power(&self) -> bool {
+        matches!(self.cause, Cause::PoweredOff { .. })
+    }
+
     pub(super) fn outside(&self) -> bool {
         matches!(&self.cause, Cause::PoweredOff { by } if by == "outside")
     }
@@ -56,19 +60,8 @@ impl TargetFold {
                 Finding::OutOfOrder { expected, seen, .. } => {
                     self.fail(draw, stage, Cause::MarkersOutOfOrder { expected, seen });
                 }
-                Finding::Forbidden {
-                    name,
-                    hint,
-                    line,
-                    open,
-                } => {
-                    let cause = Cause::ForbiddenMarker { name, line, hint };
-                    // The rest of an open line says what the matter is.
-                    self.ending.take_if(|ending| !ending.forbidden());
-                    self.end_with(draw, stage, cause.clone());
-                    if !open {
-                        self.ending = self.ending.take().map(|ending| Ending { cause, ..ending });
-                    }
+                Finding::Forbidden { name, hint, line } => {
+                    self.forbidden(draw, stage, Cause::ForbiddenMarker { name, line, hint });
                 }
             }
         }
@@ -76,6 +69,17 @@ impl TargetFold {
         // An agent that gives up says so on the console and then to the server, which is told more.
         if forbidden && !line.open && !self.agent_in_contact() {
             self.settle(draw);
+        }
+    }
+
+    /// A forbidden marker was seen. On an open line the rest says what the matter is, so it is waited for.
+    fn forbidden(&mut self, draw: &Draw<'_>, stage: Stage, cause: Cause) {
+        self.ending.take_if(|ending| !ending.forbidden());
+        self.end_with(draw, stage, cause.clone());
+        if let (Some(ending), Cause::ForbiddenMarker { line, .. }) = (&mut self.ending, &cause)
+            && matches!(&ending.cause, Cause::ForbiddenMarker { line: begun, .. } if line.starts_with(begun))
+        {
+            ending.cause = cause;
         }
     }
 
