@@ -50,6 +50,7 @@ impl TargetFold {
             _ if cause == PowerCause::Harness => {}
             _ => self.end_with(draw, stage, Cause::PoweredOff { by: by.to_owned() }),
         }
+        self.settle_if_silent(draw);
     }
 
     pub(super) fn was_reset(&mut self, draw: &mut Draw<'_>, cause: PowerCause) {

@@ -17,7 +17,7 @@ impl TargetFold {
             return;
         }
         match kind {
-            EventKind::ConsoleAttached { .. } => self.begin(draw, "console attached"),
+            EventKind::ConsoleAttached { .. } => self.console_attached(draw),
             EventKind::QemuStarted { .. } => self.begin(draw, "QEMU started"),
             EventKind::ConsoleChunk { offset, len } => {
                 self.console(draw, offset.saturating_add(*len), payload);

@@ -87,9 +87,23 @@ impl TargetFold {
         self.agent_calls && self.proof == Proof::Wanted
     }
 
-    /// The console ended, so nothing late can come.
+    pub(super) fn console_attached(&mut self, draw: &mut Draw<'_>) {
+        self.console_ended = false;
+        self.begin(draw, "console attached");
+    }
+
     pub(super) fn console_closed(&mut self, draw: &mut Draw<'_>) {
-        self.settle(draw);
+        self.console_ended = true;
+        self.settle_if_silent(draw);
+    }
+
+    /// Fails at once where nothing can come late. Behind a power loss from outside QEMU's end may come, which says
+    /// more; and the last call of an agent comes by another way than the power's state.
+    pub(super) fn settle_if_silent(&mut self, draw: &mut Draw<'_>) {
+        let outside = self.ending.as_ref().is_some_and(Ending::outside);
+        if self.console_ended && !outside && !self.agent_in_contact() {
+            self.settle(draw);
+        }
     }
 
     /// Fails with this cause unless what the console still holds says otherwise.

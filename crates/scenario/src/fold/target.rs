@@ -39,6 +39,8 @@ pub(super) struct TargetFold {
     pub(super) stage_us: u64,
     active_us: u64,
     pub(super) ending: Option<Ending>,
+    /// The console ended and was not attached again.
+    pub(super) console_ended: bool,
     pub(super) judged: Option<Judged>,
     pub(super) image_sha256: Option<String>,
     pub(super) disk: Option<Disk>,
@@ -89,6 +91,7 @@ impl TargetFold {
             stage_us: 0,
             active_us: 0,
             ending: None,
+            console_ended: false,
             judged: None,
             image_sha256: None,
             disk: None,
