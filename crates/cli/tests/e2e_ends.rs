@@ -93,23 +93,30 @@ fn a_host_without_qemu_is_told_what_to_install() {
     assert!(run.stdout.contains("qemu-system-x86"), "{}", run.told());
 }
 
-/// Runs in a private mount namespace after `setup`, a shell command that may mount what it likes.
-fn in_mount_namespace(setup: &str, scenario: &str) -> support::Finished {
+/// Runs in a private mount namespace after `setup`, a shell command that may mount what it likes, and keeps the
+/// verdict where the run folder goes away with the namespace.
+fn in_mount_namespace(setup: &str, scenario: &str) -> (support::Finished, Value) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-ec"]);
     let mut bootgate = support::program(command);
+    let kept = tempfile::NamedTempFile::new().expect("a temporary file");
     let script = format!(
-        "{setup}\nexec {} run {} --out {}",
+        "{setup}\ncode=0\n{} run {} --out {folder} || code=$?\ncat {folder}/verdict.json >{}\nexit $code",
         env!("CARGO_BIN_EXE_bootgate"),
         support::scenario(scenario).display(),
-        bootgate.folder.display(),
+        kept.path().display(),
+        folder = bootgate.folder.display(),
     );
     std::fs::create_dir(&bootgate.folder).expect("the run folder");
     bootgate
         .command
         .arg(script)
         .env("RUN_FOLDER", &bootgate.folder);
-    bootgate.finish()
+    let run = bootgate.finish();
+    let verdict = std::fs::read(kept.path()).expect("the verdict");
+    let verdict =
+        serde_json::from_slice(&verdict).unwrap_or_else(|_| panic!("no verdict; {}", run.told()));
+    (run, verdict)
 }
 
 #[test]
@@ -118,25 +125,36 @@ fn a_host_without_ovmf_is_told_what_to_install() {
     bootgate_testkit::require_root!();
     let hide = "for folder in /usr/share/OVMF /usr/share/ovmf /usr/share/edk2 /usr/share/qemu; do \
         test ! -d $folder || mount -t tmpfs none $folder; done";
-    let run = in_mount_namespace(hide, "uefi-flash.toml");
+    let (run, verdict) = in_mount_namespace(hide, "uefi-flash.toml");
     run.assert_code(3);
-    assert_eq!(run.verdict()["cause"], "ovmf-missing", "{}", run.told());
+    assert_eq!(verdict["cause"], "ovmf-missing", "{}", run.told());
 }
 
 #[test]
-fn a_full_disk_is_an_infrastructure_fault() {
+fn a_disk_too_small_for_the_run_is_refused_before_anything_starts() {
     require_gate!();
     bootgate_testkit::require_root!();
-    // Room for the log and the reports, not for what the client writes to its disk. The file system goes away with the
-    // namespace, so the verdict is read from the exit code and the output.
-    let run = in_mount_namespace(
+    let (run, verdict) = in_mount_namespace(
         "mount -t tmpfs -o size=6m none \"$RUN_FOLDER\"",
         "bios-flash.toml",
     );
     run.assert_code(3);
-    assert!(
-        run.stdout.contains("disk-full") || run.stderr.contains("No space left"),
-        "{}",
-        run.told()
+    assert_eq!(verdict["cause"], "disk-full", "{}", run.told());
+    assert_eq!(
+        verdict["targets"][0]["stages"].as_array().map(Vec::len),
+        Some(0),
+        "{verdict:#}"
     );
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_is_an_infrastructure_fault() {
+    require_gate!();
+    bootgate_testkit::require_root!();
+    let fill = "mount -t tmpfs -o size=80m none \"$RUN_FOLDER\"\n\
+        (until grep -qs '\"stage\":\"kernel\"' \"$RUN_FOLDER/events.jsonl\"; do :; done; \
+        cat /dev/zero >\"$RUN_FOLDER/filler\" 2>/dev/null) &";
+    let (run, verdict) = in_mount_namespace(fill, "bios-flash.toml");
+    run.assert_code(3);
+    assert_eq!(verdict["cause"], "disk-full", "{}", run.told());
 }

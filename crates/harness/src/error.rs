@@ -97,10 +97,10 @@ impl HarnessError {
     }
 }
 
-const FULL_HINT: &str =
+pub(crate) const FULL_HINT: &str =
     "free space in the file system of the run folder, or choose another with --out";
 
-fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

@@ -16,6 +16,12 @@ pub const CAPTURE: &str = "capture.pcapng";
 /// Disks and firmware variables while the run lasts.
 pub(crate) const WORK: &str = "work";
 
+/// A file that only takes space: it is removed when the disk is full, so that the verdict can still be written.
+const RESERVE: &str = "reserve";
+
+/// Size of the reserve in bytes: room for the last events and the reports.
+const RESERVE_SIZE: usize = 2 << 20;
+
 /// Where the raw console bytes of `target` are.
 #[must_use]
 pub fn console_log(folder: &Path, target: &TargetName) -> PathBuf {
@@ -62,5 +68,33 @@ pub fn prepare(folder: &Path) -> Result<(), HarnessError> {
         let path = folder.join(name);
         fs::create_dir(&path).map_err(HarnessError::io("create", &path))?;
     }
-    Ok(())
+    let reserve = folder.join(WORK).join(RESERVE);
+    fs::write(&reserve, vec![0; RESERVE_SIZE])
+        .map_err(HarnessError::io("reserve space in", &reserve))
+}
+
+/// Gives back the space kept for the end of a run on a full disk. `false` where it was given back before.
+pub(crate) fn release_reserve(folder: &Path) -> bool {
+    fs::remove_file(folder.join(WORK).join(RESERVE)).is_ok()
+}
+
+/// Checks that the file system of `folder` has room for `bytes` of disks beside the evidence of the run.
+pub(crate) fn check_room(folder: &Path, bytes: u64) -> Result<(), HarnessError> {
+    let wanted = bytes.saturating_add(RESERVE_SIZE as u64);
+    let status = rustix::fs::statvfs(folder)
+        .map_err(|error| HarnessError::io("look at the file system of", folder)(error.into()))?;
+    let free = status.f_bavail.saturating_mul(status.f_frsize);
+    if free >= wanted {
+        return Ok(());
+    }
+    Err(HarnessError::infra(
+        "disk-full",
+        format!(
+            "`{}` has room for {} MiB, and the targets' disks may grow to {} MiB",
+            folder.display(),
+            free >> 20,
+            bytes >> 20
+        ),
+        crate::error::FULL_HINT,
+    ))
 }

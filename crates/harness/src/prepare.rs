@@ -60,6 +60,7 @@ pub(crate) async fn prepare(
     work: &Path,
 ) -> Result<Prepared, HarnessError> {
     let mut host = host_facts();
+    crate::folder::check_room(work, plan.targets.iter().map(disk_size).sum())?;
     let machines = match sandbox {
         Some(sandbox) => Some(virtual_machines(plan, sandbox, choice, clients, &mut host).await?),
         None => None,
@@ -354,6 +355,16 @@ impl Virtual {
             work_dir,
             extra_args: qemu.extra_args.clone(),
         })
+    }
+}
+
+/// Bytes that a target's disk may take on the host.
+fn disk_size(target: &TargetPlan) -> u64 {
+    match &target.driver {
+        Driver::Qemu(QemuPlan {
+            disk: Some(disk), ..
+        }) => disk.size,
+        _ => 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +13,7 @@ use bootgate_report::Reporter;
 use bootgate_scenario::fold::{Action, Deadline, Fold};
 
 use crate::HarnessError;
+use crate::error::is_full;
 
 /// A fact on its way into the log.
 #[derive(Debug)]
@@ -49,7 +50,10 @@ pub(crate) struct Recorder {
     started_wall_us: u64,
     next_seq: u64,
     log: File,
+    log_length: u64,
     folder: PathBuf,
+    /// The disk became full, and the fold was not told yet.
+    full: bool,
     consoles: BTreeMap<TargetName, Console>,
     fold: Fold,
     reporters: Vec<Box<dyn Reporter>>,
@@ -80,7 +84,9 @@ impl Recorder {
             started_wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
             next_seq: 0,
             log,
+            log_length: 0,
             folder: folder.to_owned(),
+            full: false,
             consoles: BTreeMap::new(),
             fold,
             reporters,
@@ -99,7 +105,22 @@ impl Recorder {
 
     /// Records a fact and everything that the fold concludes from it; what is left to do is returned.
     pub(crate) fn record(&mut self, fact: Fact) -> Result<Vec<Action>, HarnessError> {
-        self.apply(fact, &[])
+        let mut actions = self.apply(fact, &[])?;
+        actions.extend(self.tell_of_full_disk()?);
+        Ok(actions)
+    }
+
+    /// A full disk ends the run as a fault of the host, while the reserve lasts.
+    fn tell_of_full_disk(&mut self) -> Result<Vec<Action>, HarnessError> {
+        if !std::mem::take(&mut self.full) {
+            return Ok(Vec::new());
+        }
+        let error = HarnessError::infra(
+            "disk-full",
+            format!("the file system of `{}` is full", self.folder.display()),
+            crate::error::FULL_HINT,
+        );
+        self.apply(Fact::of_run(error.to_event()), &[])
     }
 
     /// Stores console bytes in the target's console log and records them as a fact.
@@ -118,16 +139,22 @@ impl Recorder {
         let Some(console) = self.consoles.get_mut(target) else {
             return Ok(Vec::new());
         };
-        console
-            .file
-            .write_all(bytes)
-            .map_err(HarnessError::io("write the console log", &path))?;
+        if let Err(error) = write_whole(&mut console.file, console.length, bytes) {
+            if !(is_full(&error) && crate::folder::release_reserve(&self.folder)) {
+                return Err(HarnessError::io("write the console log", &path)(error));
+            }
+            self.full = true;
+            write_whole(&mut console.file, console.length, bytes)
+                .map_err(HarnessError::io("write the console log", &path))?;
+        }
         let chunk = EventKind::ConsoleChunk {
             offset: console.length,
             len: bytes.len() as u64,
         };
         console.length += bytes.len() as u64;
-        self.apply(Fact::of(target, chunk), bytes)
+        let mut actions = self.apply(Fact::of(target, chunk), bytes)?;
+        actions.extend(self.tell_of_full_disk()?);
+        Ok(actions)
     }
 
     fn apply(&mut self, fact: Fact, payload: &[u8]) -> Result<Vec<Action>, HarnessError> {
@@ -175,12 +202,17 @@ impl Recorder {
                 error,
             })?;
         line.push(b'\n');
-        let path = || self.folder.join(crate::folder::EVENTS);
-        self.log.write_all(&line).map_err(|error| HarnessError::Io {
-            doing: "write the event log",
-            path: path(),
-            error,
-        })
+        if let Err(error) = write_whole(&mut self.log, self.log_length, &line) {
+            let path = self.folder.join(crate::folder::EVENTS);
+            if !(is_full(&error) && crate::folder::release_reserve(&self.folder)) {
+                return Err(HarnessError::io("write the event log", &path)(error));
+            }
+            self.full = true;
+            write_whole(&mut self.log, self.log_length, &line)
+                .map_err(HarnessError::io("write the event log", &path))?;
+        }
+        self.log_length += line.len() as u64;
+        Ok(())
     }
 
     fn tell(&mut self, event: &Event, console: &[u8]) {
@@ -209,4 +241,14 @@ impl Recorder {
             .sync_data()
             .map_err(HarnessError::io("sync the event log", &path))
     }
+}
+
+/// Appends all of `bytes` to a file of `length` bytes, or leaves it as long as it was.
+fn write_whole(file: &mut File, length: u64, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes).inspect_err(|_| {
+        // The write that failed may have left a part of it. Where it cannot be cut off, the log ends there.
+        let _ = file
+            .set_len(length)
+            .and_then(|()| file.seek(io::SeekFrom::Start(length)));
+    })
 }

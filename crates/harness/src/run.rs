@@ -65,7 +65,10 @@ pub struct RunOutcome {
 
 /// What the run loop waits for.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a queue entry lives for microseconds")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a queue entry lives for microseconds"
+)]
 pub(crate) enum Input {
     /// Something happened.
     Fact(Fact),
