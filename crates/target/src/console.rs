@@ -67,3 +67,72 @@ async fn ended(machine_ended: &mut watch::Receiver<bool>) {
         pending::<()>().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::sync::mpsc;
+
+    fn noise(length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|index| (index % 251).to_le_bytes()[0])
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_slow_loses_nothing() {
+        let (mut machine, mut console) = tokio::io::duplex(64);
+        let (events, mut receiver) = mpsc::channel(1);
+        let (ended, never) = watch::channel(false);
+        let said = noise(200_000);
+        let expected = said.clone();
+        let write = async move {
+            machine.write_all(&said).await.unwrap();
+        };
+        let listen = async move {
+            let mut heard = Vec::new();
+            while let Some(TargetEvent::Console(bytes)) = receiver.recv().await {
+                assert!(!bytes.is_empty());
+                heard.extend(bytes);
+                tokio::task::yield_now().await;
+            }
+            heard
+        };
+        let read = async move {
+            let end = drain(&mut console, &events, never).await;
+            drop(ended);
+            end
+        };
+        let ((), end, heard) = tokio::join!(write, read, listen);
+        assert!(end.is_ok());
+        assert!(heard == expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_has_ended_is_drained_although_its_end_stays_open() {
+        let (mut machine, mut console) = tokio::io::duplex(1 << 20);
+        let (events, mut receiver) = mpsc::channel(64);
+        let (_ended, already) = watch::channel(true);
+        machine.write_all(&noise(100_000)).await.unwrap();
+        drain(&mut console, &events, already).await.unwrap();
+        drop(events);
+        let mut heard = 0;
+        while let Some(TargetEvent::Console(bytes)) = receiver.recv().await {
+            heard += bytes.len();
+        }
+        assert_eq!(heard, 100_000);
+        drop(machine);
+    }
+
+    #[tokio::test]
+    async fn a_console_nobody_listens_to_is_still_drained() {
+        let (mut machine, mut console) = tokio::io::duplex(64);
+        let (events, receiver) = mpsc::channel(1);
+        drop(receiver);
+        let (_ended, never) = watch::channel(false);
+        let write = async move { machine.write_all(&noise(10_000)).await };
+        let (written, end) = tokio::join!(write, drain(&mut console, &events, never));
+        assert!(written.is_ok() && end.is_ok());
+    }
+}

@@ -163,3 +163,21 @@ fn parse_version(text: &str) -> Option<String> {
         .collect();
     (!number.is_empty()).then_some(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse_version;
+
+    #[test]
+    fn versions_are_read_from_what_distributions_print() {
+        let debian = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright (c) 2003-2022\n";
+        assert_eq!(parse_version(debian).as_deref(), Some("7.2.22"));
+        assert_eq!(
+            parse_version("QEMU emulator version 10.0.2").as_deref(),
+            Some("10.0.2")
+        );
+        for wrong in ["", "QEMU emulator", "GNU bash, version x"] {
+            assert_eq!(parse_version(wrong), None);
+        }
+    }
+}

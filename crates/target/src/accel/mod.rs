@@ -78,6 +78,9 @@ pub struct Calibration {
 /// and a probe guest really runs; a host where it does not is common (no nested virtualisation), so `Auto` then
 /// gives TCG and says why.
 ///
+/// The probe's ROM is handed over as `/proc/self/fd/N`, so `launcher` must start it where `/proc` is its own:
+/// [`crate::DirectLauncher`] does.
+///
 /// # Errors
 /// `Kvm` was asked for and is not proven, or the probe could not be started at all.
 pub async fn decide(
@@ -221,4 +224,50 @@ pub enum AccelError {
         /// What happened.
         problem: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kvm_is_doubted_without_the_flag_and_without_the_device() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        // The flag in another line or as part of another word is not the flag.
+        let guest = write(
+            "guest",
+            "model name\t: vmx vmx\nflags\t\t: fpu svm_lock vmx_x hypervisor\n",
+        );
+        let host = write(
+            "host",
+            "processor\t: 0\nflags\t\t: fpu vmx\nvmx flags\t: vnmi\n",
+        );
+        let amd = write("amd", "flags\t\t: svm\n");
+        let device = write("kvm", "");
+        let absent = folder.path().join("absent");
+        assert!(
+            kvm_doubt(&guest, &device)
+                .unwrap()
+                .contains("neither the vmx nor the svm flag")
+        );
+        assert!(kvm_doubt(&absent, &device).is_some());
+        assert!(kvm_doubt(&host, &absent).unwrap().starts_with("open `"));
+        assert_eq!(kvm_doubt(&host, &device), None);
+        assert_eq!(kvm_doubt(&amd, &device), None);
+    }
+
+    #[test]
+    fn deadlines_grow_with_slowness_and_crowding_and_never_shrink() {
+        assert_eq!(scale(REFERENCE_LOOP_US, 1, 2), 1000);
+        assert_eq!(scale(REFERENCE_LOOP_US / 10, 2, 2), 1000);
+        assert_eq!(scale(REFERENCE_LOOP_US * 3, 1, 1), 3000);
+        assert_eq!(scale(REFERENCE_LOOP_US * 2, 6, 2), 6000);
+        assert_eq!(scale(REFERENCE_LOOP_US, 3, 0), 3000);
+        assert!(scale(u64::MAX, u32::MAX, 1) > 1000);
+    }
 }

@@ -9,7 +9,7 @@ use bootgate_events::EventKind;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_serial::{ClearBuffer, SerialPort, SerialPortBuilderExt, SerialStream};
 
 use crate::console::drain;
@@ -18,6 +18,9 @@ use crate::{EventSender, TargetError, TargetEvent};
 /// How often a tty that went away is looked for. A USB serial adapter that the board feeds goes and comes with the
 /// board's power, and nothing tells when its node is back.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a tty that is taken is waited for.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// Longest time for the tty to take what is typed.
 const TYPE_LIMIT: Duration = Duration::from_secs(5);
@@ -40,11 +43,13 @@ impl SerialConsole {
         baud: u32,
         events: EventSender,
     ) -> Result<Self, TargetError> {
-        let stream = open_tty(tty, baud).map_err(|source| TargetError::Console {
-            action: "open",
-            console: tty.display().to_string(),
-            source,
-        })?;
+        let stream = open_once_free(tty, baud)
+            .await
+            .map_err(|source| TargetError::Console {
+                action: "open",
+                console: tty.display().to_string(),
+                source,
+            })?;
         // Not every tty can do it (a pty answers as it likes); then there is nothing to drop.
         let _ = stream.clear(ClearBuffer::Input);
         let (reader, writer) = tokio::io::split(stream);
@@ -139,6 +144,20 @@ impl Keeper {
     async fn send(&self, event: TargetEvent) {
         // Nobody may listen; the console is drained all the same.
         let _ = self.events.send(event).await;
+    }
+}
+
+/// Opens the tty. Where it is taken it is tried again for a moment: its last user may just be closing it.
+async fn open_once_free(tty: &Path, baud: u32) -> io::Result<SerialStream> {
+    let mut tries = interval(LOOK_AGAIN);
+    let until = Instant::now() + CLOSING_TIME;
+    loop {
+        tries.tick().await;
+        match open_tty(tty, baud) {
+            // A lock that is held comes as "not found" as well.
+            Err(_) if tty.exists() && Instant::now() < until => {}
+            result => return result,
+        }
     }
 }
 

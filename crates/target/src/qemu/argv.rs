@@ -37,6 +37,7 @@ pub(crate) fn build(
     line.flag("-no-user-config");
     line.push("-display", "none");
     line.push("-machine", machine(config));
+    line.push("-accel", accelerator(config.accel));
     line.push("-cpu", cpu(config.accel));
     line.push("-m", format!("{}M", config.memory_mib));
     line.push("-smp", config.cpus.to_string());
@@ -70,11 +71,20 @@ pub(crate) fn build(
 
 fn machine(config: &QemuConfig) -> String {
     // `graphics=off` makes SeaBIOS and the option ROMs print to the serial line.
-    let mut machine = format!("type=q35,accel={},graphics=off,vmport=off", config.accel);
+    let mut machine = "type=q35,graphics=off,vmport=off".to_owned();
     if matches!(config.firmware, Firmware::Uefi(_)) {
         machine.push_str(",pflash0=code0,pflash1=vars0");
     }
     machine
+}
+
+fn accelerator(accel: Accel) -> &'static str {
+    match accel {
+        Accel::Kvm => "kvm",
+        // Translated code may fill a gigabyte by default. 64 MiB hold firmware and kernel (48 MiB at PID 1), and keep
+        // the whole of QEMU below the guest's memory and 150 MiB.
+        Accel::Tcg => "tcg,tb-size=64",
+    }
 }
 
 /// The CPU model for an accelerator.

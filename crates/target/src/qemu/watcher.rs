@@ -1,5 +1,6 @@
 //! What becomes of a running QEMU: its QMP events, and its end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(super) struct Progress {
     pub(super) exited: bool,
     /// Everything about its end was told.
     pub(super) done: bool,
-    /// How often it was reset.
+    /// How often it was reset, told or not.
     pub(super) resets: u32,
 }
 
@@ -37,6 +38,8 @@ pub(super) struct Watcher {
     pub(super) stderr: Stderr,
     pub(super) console: ConsoleTask,
     pub(super) intent: Intent,
+    /// Whether the guest's resets belong to the harness's last one, and are not told.
+    pub(super) echo: Arc<AtomicBool>,
     pub(super) events: EventSender,
     pub(super) progress: watch::Sender<Progress>,
 }
@@ -87,7 +90,10 @@ impl Watcher {
                     Some(true) => PowerCause::Guest,
                     _ => PowerCause::Harness,
                 };
-                self.tell(EventKind::WasReset { cause }).await;
+                let echo = cause == PowerCause::Guest && self.echo.load(Ordering::Relaxed);
+                if !echo {
+                    self.tell(EventKind::WasReset { cause }).await;
+                }
                 self.progress.send_modify(|progress| progress.resets += 1);
             }
             "BLOCK_IO_ERROR" => self.tell(block_error(&event.data)).await,
@@ -246,5 +252,74 @@ fn block_error(data: &Value) -> EventKind {
             text("reason")
         ),
         hint: "check the file system that holds the run folder".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn what(kind: EventKind) -> String {
+        match kind {
+            EventKind::InfraFailed { what, .. } => what,
+            other => other.name().to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_full_host_disk_is_told_from_a_broken_one() {
+        // As QEMU 7.2 sends it for a write to a full file system.
+        let full = json!({
+            "device": "", "nospace": true, "node-name": "disk0", "reason": "No space left on device",
+            "operation": "write", "action": "stop"
+        });
+        assert_eq!(what(block_error(&full)), "disk-full");
+        let broken =
+            json!({ "nospace": false, "reason": "Input/output error", "operation": "read" });
+        assert_eq!(what(block_error(&broken)), "disk-error");
+        assert_eq!(what(block_error(&Value::Null)), "disk-error");
+    }
+
+    #[test]
+    fn who_ended_a_machine_is_judged_by_what_qemu_said_and_how_it_ended() {
+        let left = |code| ExitOutcome {
+            code: Some(code),
+            signal: None,
+        };
+        let guest = Shutdown::read(&json!({ "guest": true, "reason": "guest-reset" }));
+        let host = Shutdown::read(&json!({ "guest": false, "reason": "host-signal" }));
+        let judge = |outcome, shutdown, intent| {
+            let end = End::judge(outcome, shutdown, intent);
+            (end.cause, end.expected)
+        };
+        assert_eq!(
+            judge(left(0), Some(&guest), None),
+            (PowerCause::Guest, true)
+        );
+        // The guest was first, although the harness wanted the same.
+        let harness = Some(PowerCause::Harness);
+        assert_eq!(
+            judge(left(0), Some(&guest), harness),
+            (PowerCause::Guest, true)
+        );
+        assert_eq!(
+            judge(left(0), Some(&host), Some(PowerCause::Fault)),
+            (PowerCause::Fault, true)
+        );
+        assert_eq!(
+            judge(left(0), Some(&host), None),
+            (PowerCause::Outside, false)
+        );
+        assert_eq!(
+            judge(left(1), Some(&guest), None),
+            (PowerCause::Outside, false)
+        );
+        assert_eq!(
+            judge(ExitOutcome::UNKNOWN, None, None),
+            (PowerCause::Outside, false)
+        );
+        assert_eq!(what(infra(left(0), Some(&host), "")), "qemu-killed");
+        assert_eq!(what(infra(left(1), None, "")), "qemu-failed");
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests of targets share.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub async fn qemu() -> Option<QemuBinary> {
     match discovery::find_qemu(None).await {
         Ok(binary) => Some(binary),
         Err(missing) => {
-            eprintln!("SKIPPED: {missing}");
+            bootgate_testkit::record_skip(&missing.to_string());
             None
         }
     }
@@ -139,4 +140,32 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
             std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, &needle))
         })
         .collect()
+}
+
+/// A ROM that prints one line on the serial port and asks the keyboard controller for a reset (0xfe to port 0x64).
+pub fn reset_rom(folder: &Path) -> String {
+    let mut code = Vec::new();
+    for byte in b"resetting\r\n" {
+        code.extend([0xba, 0xf8, 0x03, 0xb0, *byte, 0xee]); // mov dx, 0x3f8; mov al, byte; out dx, al
+    }
+    code.extend([0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd]); // mov al, 0xfe; out 0x64, al; hlt; jmp
+    let mut rom = vec![0u8; 64 * 1024];
+    rom[..code.len()].copy_from_slice(&code);
+    rom[0xfff0..0xfff5].copy_from_slice(&[0xea, 0, 0, 0, 0xf0]);
+    let path = folder.join("reset.rom");
+    std::fs::write(&path, rom).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+/// Waits until no process of the folder is left: one that was killed takes a moment to go.
+pub async fn until_gone(folder: &Path) {
+    let due = Instant::now() + Duration::from_secs(10);
+    while !processes_in(folder).is_empty() {
+        assert!(
+            Instant::now() < due,
+            "still there: {:?}",
+            processes_in(folder)
+        );
+        tokio::task::yield_now().await;
+    }
 }
