@@ -16,6 +16,20 @@ pub struct Guid(pub [u8; 16]);
 /// Where the bytes of the written form stand in the stored one.
 const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
 
+impl Guid {
+    /// The GUID whose written form has these digits.
+    pub(super) const fn of(digits: u128) -> Self {
+        let written = digits.to_be_bytes();
+        let mut stored = [0; 16];
+        let mut index = 0;
+        while index < 16 {
+            stored[ORDER[index]] = written[index];
+            index += 1;
+        }
+        Self(stored)
+    }
+}
+
 impl FromStr for Guid {
     type Err = String;
 
@@ -26,12 +40,13 @@ impl FromStr for Guid {
         if groups != [8, 4, 4, 4, 12] {
             return Err(fail());
         }
-        let bytes = hex::decode(text.replace('-', "")).map_err(|_| fail())?;
-        let mut stored = [0; 16];
-        for (byte, place) in bytes.iter().zip(ORDER) {
-            stored[place] = *byte;
+        let digits = text.replace('-', "");
+        if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(fail());
         }
-        Ok(Self(stored))
+        u128::from_str_radix(&digits, 16)
+            .map(Self::of)
+            .map_err(|_| fail())
     }
 }
 
