@@ -1,4 +1,11 @@
 //! Images cut into chunks, read back by the `zstd` program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a helper that fails fails its test"
+)]
 
 use std::fs;
 use std::io::Read;

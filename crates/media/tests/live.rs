@@ -1,4 +1,11 @@
 //! The live environment and the kernel modules in it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a helper that fails fails its test"
+)]
 
 mod common;
 
