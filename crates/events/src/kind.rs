@@ -297,6 +297,13 @@ event_kinds! {
         /// To what.
         what: String,
     }
+    /// A prompt on the console was answered.
+    KeysTyped = "keys-typed" {
+        /// The rule's name.
+        name: String,
+        /// What was typed.
+        keys: String,
+    }
     /// A deadline of the fold expired.
     DeadlineExpired = "deadline-expired" {
         /// Which.

@@ -20,8 +20,8 @@ pub use facts::{
 pub use ids::{AttemptId, MacAddr, MacParseError, RunId, TargetName};
 pub use kind::EventKind;
 pub use rules::{
-    DiskProofKind, FaultAction, FaultRule, FaultTrigger, ForbidRule, MarkerRule, TargetRules,
-    VerdictRules,
+    DiskProofKind, FaultAction, FaultRule, FaultTrigger, ForbidRule, KeyRule, MarkerRule,
+    TargetRules, VerdictRules,
 };
 pub use stage::{Stage, StageParseError};
 pub use verdict::{Cause, Evidence, StageSpan, TargetVerdict, Verdict};

@@ -25,6 +25,9 @@ pub struct TargetRules {
     pub expect: Vec<MarkerRule>,
     /// Markers that end the attempt in the stages where they are fatal.
     pub forbid: Vec<ForbidRule>,
+    /// Prompts that are answered, so that the boot does not wait for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyRule>,
     /// Longest time in each stage; a stage that is not named has none.
     pub stage_deadlines_ms: BTreeMap<Stage, u64>,
     /// Longest time from power-on to the verdict.
@@ -64,6 +67,17 @@ pub struct ForbidRule {
     /// What it means and what to do, for a person.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
+}
+
+/// A prompt and the keys that answer it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRule {
+    /// A short name for reports.
+    pub name: String,
+    /// A regular expression (the `regex` crate's syntax), matched against cleaned console lines, unfinished ones too.
+    pub pattern: String,
+    /// What is typed, once for every line that matches.
+    pub keys: String,
 }
 
 /// Who compares the disk with the image.

@@ -350,6 +350,10 @@ impl Live<'_> {
                     self.ask(&target, Command::PowerOff(PowerCause::Fault));
                     self.record(Fact::of(&target, fault))?;
                 }
+                Action::Type { target, name, keys } => {
+                    self.ask(&target, Command::Type(keys.clone().into_bytes()));
+                    self.record(Fact::of(&target, EventKind::KeysTyped { name, keys }))?;
+                }
                 Action::ProveDisk { target } => self.prove(&target),
                 Action::BootDisk { target } => self.boot_disk(&target),
                 Action::Finish { target } => {

@@ -5,7 +5,7 @@
 //! network; iPXE tells of each file it tried and did not get, but goes on where its script says so, and gives up only
 //! with the lines below. iPXE's error codes differ between BIOS and UEFI builds, so its words are matched.
 
-use bootgate_events::{ForbidRule, Stage};
+use bootgate_events::{ForbidRule, KeyRule, Stage};
 
 /// From power-on until the kernel takes over.
 const FIRMWARE: &[Stage] = &[Stage::Power, Stage::Firmware, Stage::Dhcp, Stage::Nbp];
@@ -228,6 +228,18 @@ const SYSTEMS: &[Row] = &[
         "the agent cannot go on; the line says why",
     ),
 ];
+
+/// Prompts that are answered unless a scenario says otherwise. iPXE waits two seconds for Ctrl-B at its start (2000 ms,
+/// `BANNER_TIMEOUT` in its `config/general.h`); any other key ends the wait (`shell_banner` in `usr/prompt.c` and
+/// `usr/autoboot.c`).
+#[must_use]
+pub fn default_keys() -> Vec<KeyRule> {
+    vec![KeyRule {
+        name: "ipxe-prompt".to_owned(),
+        pattern: "Press Ctrl-B for the iPXE command line".to_owned(),
+        keys: " ".to_owned(),
+    }]
+}
 
 /// The shipped set. Names are unique and stable, so that a scenario can switch one off by name.
 #[must_use]

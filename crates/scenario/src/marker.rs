@@ -225,7 +225,7 @@ impl Matcher {
     }
 }
 
-fn compile(marker: &str, pattern: &str) -> Result<Regex, PatternError> {
+pub(crate) fn compile(marker: &str, pattern: &str) -> Result<Regex, PatternError> {
     let bad = |error: String| PatternError {
         marker: marker.to_owned(),
         pattern: pattern.to_owned(),

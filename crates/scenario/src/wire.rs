@@ -23,6 +23,7 @@ pub(crate) struct SharedWire {
     pub(crate) expect: Option<Vec<ExpectWire>>,
     pub(crate) forbid: Vec<ForbidWire>,
     pub(crate) forbid_defaults: Option<Spanned<bool>>,
+    pub(crate) skip_prompts: Option<Spanned<bool>>,
     pub(crate) allow: Option<Spanned<Vec<Text>>>,
     pub(crate) faults: Vec<FaultWire>,
 }
@@ -176,6 +177,7 @@ impl SharedWire {
                         .collect()
                 }),
             forbid_defaults: table.flag("forbid_defaults"),
+            skip_prompts: table.flag("skip_prompts"),
             allow: table.list("allow", "a list of names of default markers"),
             faults: table
                 .tables("fault", &place("fault"))

@@ -31,6 +31,7 @@ fn rules(proof: Option<DiskProofKind>, disk_boot: bool) -> TargetRules {
             stages: vec![Stage::Live, Stage::DiskBoot],
             hint: String::new(),
         }],
+        keys: Vec::new(),
         stage_deadlines_ms: BTreeMap::from([(Stage::Firmware, 50_000), (Stage::Verify, 20_000)]),
         total_deadline_ms: 900_000,
         stall_ms: 60_000,
@@ -348,7 +349,7 @@ impl Seen {
                     self.booting = true;
                 }
                 Action::Finish { .. } => prop_assert!(self.verdict.is_some()),
-                Action::PowerOff { .. } => {}
+                Action::PowerOff { .. } | Action::Type { .. } => {}
             }
         }
         Ok(())

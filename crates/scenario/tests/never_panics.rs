@@ -80,6 +80,7 @@ fn key() -> impl Strategy<Value = &'static str> {
         "stages",
         "hint",
         "forbid_defaults",
+        "skip_prompts",
         "allow",
         "fault",
         "serve",
@@ -171,6 +172,7 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str, &'static str)
     let table: Vec<(&str, &str, &[&str])> = vec![
         ("", "timeout", &["\"30s\"", "\"0s\"", "\"24h\""]),
         ("", "forbid_defaults", &["true", "false"]),
+        ("", "skip_prompts", &["true", "false"]),
         (
             "",
             "network",

@@ -138,6 +138,7 @@ boot = { kernel = "other", cmdline = "quiet" }
 expect = [{ name = "up", pattern = "^up$", stage = "disk-boot" }]
 fault = [{ enter = "flash", action = "power-off" }]
 forbid_defaults = false
+skip_prompts = false
 forbid = [{ pattern = "oops", stages = ["live", "flash"] }]
 "#,
     );
@@ -150,6 +151,7 @@ forbid = [{ pattern = "oops", stages = ["live", "flash"] }]
     assert_eq!(two.rules.stage_deadlines_ms[&Stage::Flash], 12_000);
     assert_eq!(two.rules.stage_deadlines_ms[&Stage::Live], 11_000);
     assert_eq!((one.rules.stall_ms, two.rules.stall_ms), (60_000, 0));
+    assert_eq!((one.rules.keys.len(), two.rules.keys.len()), (1, 0));
     assert_eq!(one.rules.expect[0].name, "login:");
     assert_eq!(two.rules.expect.len(), 1, "its own list replaces the other");
     assert_eq!(two.rules.expect[0].name, "up");

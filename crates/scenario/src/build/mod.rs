@@ -305,6 +305,7 @@ fn target(
             mac,
             expect: judged.expect,
             forbid: judged.forbid,
+            keys: judged.keys,
             stage_deadlines_ms: judged.stage_deadlines_ms,
             total_deadline_ms: judged.total_deadline_ms,
             stall_ms: judged.stall_ms,

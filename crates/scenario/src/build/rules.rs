@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bootgate_events::{FaultRule, ForbidRule, MarkerRule, Stage};
+use bootgate_events::{FaultRule, ForbidRule, KeyRule, MarkerRule, Stage};
 use regex::Regex;
 
 use super::{Checks, faults};
@@ -48,6 +48,7 @@ pub(super) struct Context {
 pub(super) struct Rules {
     pub(super) expect: Vec<MarkerRule>,
     pub(super) forbid: Vec<ForbidRule>,
+    pub(super) keys: Vec<KeyRule>,
     pub(super) stage_deadlines_ms: BTreeMap<Stage, u64>,
     pub(super) total_deadline_ms: u64,
     pub(super) stall_ms: u64,
@@ -79,6 +80,7 @@ pub(super) fn rules(
     Rules {
         expect: expected,
         forbid: forbid(wire, shared, checks),
+        keys: keys(wire, shared),
         stage_deadlines_ms,
         total_deadline_ms: total.unwrap_or(TOTAL_DEADLINE),
         stall_ms,
@@ -88,6 +90,18 @@ pub(super) fn rules(
             .chain(&wire.own.faults)
             .filter_map(|fault_wire| faults::fault(fault_wire, context, checks))
             .collect(),
+    }
+}
+
+fn keys(wire: &TargetWire, shared: &SharedWire) -> Vec<KeyRule> {
+    let flag = wire
+        .own
+        .skip_prompts
+        .as_ref()
+        .or(shared.skip_prompts.as_ref());
+    match flag {
+        Some(flag) if !*flag.get_ref() => Vec::new(),
+        _ => crate::defaults::default_keys(),
     }
 }
 

@@ -8,6 +8,7 @@ mod disk;
 mod network;
 mod notes;
 mod power;
+mod prompts;
 mod replay;
 mod route;
 mod screen;
@@ -47,6 +48,15 @@ pub enum Action {
     BootDisk {
         /// Which target.
         target: TargetName,
+    },
+    /// Answer a prompt. Answered by [`EventKind::KeysTyped`].
+    Type {
+        /// Whose console.
+        target: TargetName,
+        /// Name of the rule.
+        name: String,
+        /// What to type.
+        keys: String,
     },
     /// The target has its verdict: switch it off and collect what it leaves.
     Finish {

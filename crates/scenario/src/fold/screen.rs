@@ -2,6 +2,7 @@
 
 use bootgate_events::{Cause, EventKind, Stage};
 
+use super::Action;
 use super::disk::Proof;
 use super::target::{Draw, TargetFold};
 use crate::console::Line;
@@ -51,6 +52,13 @@ impl TargetFold {
         let Some(stage) = self.stage().filter(|_| self.judged.is_none()) else {
             return;
         };
+        for rule in self.prompts.called(line) {
+            draw.step.actions.push(Action::Type {
+                target: self.rules.name.clone(),
+                name: rule.name.clone(),
+                keys: rule.keys.clone(),
+            });
+        }
         for finding in self.matcher.look(line, stage) {
             match finding {
                 Finding::Expected { name, line } => {

@@ -7,6 +7,7 @@ use bootgate_events::{
 
 use super::disk::{Disk, Proof};
 use super::notes::{Notes, advice};
+use super::prompts::Prompts;
 use super::screen::{Ending, LATE_CONSOLE_MS};
 use super::{Action, Deadline, RulesError, Step};
 use crate::console::Cleaner;
@@ -33,6 +34,7 @@ pub(super) struct TargetFold {
     pub(super) agent_calls: bool,
     pub(super) cleaner: Cleaner,
     pub(super) matcher: Matcher,
+    pub(super) prompts: Prompts,
     spans: Vec<StageSpan>,
     pub(super) powered: bool,
     started_us: u64,
@@ -76,6 +78,10 @@ impl TargetFold {
                 target: target(),
                 error,
             })?;
+        let prompts = Prompts::new(&rules.keys).map_err(|error| RulesError::BadPattern {
+            target: target(),
+            error,
+        })?;
         Ok(Self {
             rules: rules.clone(),
             notes: Notes::default(),
@@ -85,6 +91,7 @@ impl TargetFold {
             agent_calls: false,
             cleaner: Cleaner::new(),
             matcher,
+            prompts,
             spans: Vec::new(),
             powered: false,
             started_us: 0,
