@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,14 +33,13 @@ class Run:
     """One run of bootgate, read from its log."""
 
     def __init__(self, scenario, folder):
+        self.folder = pathlib.Path(folder)
         began = time.monotonic()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [BOOTGATE, "run", SCENARIOS / f"{scenario}.toml", "--out", folder],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
         )
         self.wall_s = time.monotonic() - began
-        del before
         self.code = done.returncode
         text = (pathlib.Path(folder) / "events.jsonl").read_text()
         self.events = [json.loads(line) for line in text.splitlines()]
@@ -53,15 +51,15 @@ class Run:
     def flash_s(self, target):
         """Power-on to the agent's marker."""
         on = self.of("powered-on", target=target)[0]["mono_us"]
-        console = (self.folder_console(target))
+        console = self.console(target)
         end = console.index(DONE.encode()) + len(DONE)
         for chunk in self.of("console-chunk", target=target):
             if chunk["offset"] + chunk["len"] >= end:
                 return (chunk["mono_us"] - on) / 1e6
         raise RuntimeError("the marker is in no chunk")
 
-    def folder_console(self, target):
-        return (pathlib.Path(self.folder) / "console" / f"{target}.log").read_bytes()
+    def console(self, target):
+        return (self.folder / "console" / f"{target}.log").read_bytes()
 
     def guest_s(self):
         """Time in which at least one target had power."""
@@ -79,9 +77,7 @@ class Run:
 
 
 def run(scenario, folder):
-    Run.folder = folder
     result = Run(scenario, folder)
-    result.folder = folder
     if result.code != 0:
         say(f"{scenario}: exit {result.code}: {result.verdict.get('detail')}")
     return result

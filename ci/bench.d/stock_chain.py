@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -90,33 +91,35 @@ def listening():
 def machine():
     """bootgate's own QEMU arguments, with a tap, and sockets in place of inherited descriptors."""
     argv, out = job["argv"], []
-    skip = False
-    for position, arg in enumerate(argv):
-        if skip:
-            skip = False
-            continue
-        following = argv[position + 1] if position + 1 < len(argv) else ""
+    position = 0
+    while position < len(argv):
+        arg = argv[position]
+        position += 1
+        following = argv[position] if position < len(argv) else ""
+        name = next((part[3:] for part in following.split(",") if part.startswith("id=")), "")
         if arg == "-netdev":
-            name = next(part[3:] for part in following.split(",") if part.startswith("id="))
             out += ["-netdev", f"tap,id={name},ifname=tap0,script=no,downscript=no"]
-            skip = True
+            position += 1
         elif arg == "-chardev" and "fd=" in following:
-            name = next(part[3:] for part in following.split(",") if part.startswith("id="))
             out += ["-chardev", f"socket,id={name},path={folder}/{name}.sock,server=on,wait=off"]
             sockets.append(name)
-            skip = True
-        elif "disk.raw" in arg:
-            disk = folder / "disk.raw"
-            with open(disk, "wb") as file:
-                file.truncate((media / "disk/disk.img").stat().st_size)
-            out.append(",".join(f"file={disk}" if part.startswith("file=") else
-                                f"filename={disk}" if part.startswith("filename=") else part for part in arg.split(",")))
-        elif job["firmware"] == "uefi" and "if=pflash" in arg and "readonly=on" not in arg:
-            shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.fd", folder / "vars.fd")
-            out.append(",".join(f"file={folder}/vars.fd" if part.startswith("file=") else part for part in arg.split(",")))
+            position += 1
         else:
-            out.append(arg)
+            out.append(own_file(arg))
     return out
+
+
+def own_file(arg):
+    """The argument with a blank disk and a fresh variable store in place of bootgate's."""
+    for path in re.findall(r'"filename":"([^"]*/work/[^"]*)"', arg):
+        copy = folder / pathlib.Path(path).name
+        if copy.suffix == ".fd":
+            shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.fd", copy)
+        else:
+            with open(copy, "wb") as file:
+                file.truncate((media / "disk/disk.img").stat().st_size)
+        arg = arg.replace(path, str(copy))
+    return arg
 
 
 sockets = []
