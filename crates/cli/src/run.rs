@@ -187,8 +187,10 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
     }
     let mut gravest = 0;
     while let Some(code) = running.join_next().await {
+        // A task that panicked has told why on standard error; its sandbox went with it.
         gravest = gravest.max(code.unwrap_or(INFRA));
     }
+    console::restore();
     signals.abort();
     ExitCode::from(gravest)
 }
@@ -266,7 +268,7 @@ async fn watch_signals(interrupt: watch::Sender<Option<&'static str>>) {
             _ = hangup.recv() => "SIGHUP",
         };
         if again {
-            console::restore();
+            console::restore_at_once();
             std::process::exit(130);
         }
         interrupt.send_replace(Some(name));
