@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{MediaError, digest, files};
 
-/// Name of the chunk index that [`write`] makes.
+/// Name of the chunk index that [`write()`] makes.
 pub const INDEX_NAME: &str = "index.json";
-/// Name of the compressed image that [`write`] makes.
+/// Name of the compressed image that [`write()`] makes.
 pub const DATA_NAME: &str = "image.zst";
 
 /// Compression of the frames: a client decodes level 9 as fast as level 3, and gets fewer bytes.
