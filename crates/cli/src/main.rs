@@ -5,6 +5,7 @@ mod check;
 mod console;
 mod doctor;
 mod exit;
+mod lines;
 mod media;
 mod report;
 mod run;

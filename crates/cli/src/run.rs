@@ -1,7 +1,7 @@
 //! `bootgate run`.
 
 use std::collections::VecDeque;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, watch};
 use crate::args::{AccelArg, RunArgs};
 use crate::console::{self, Console};
 use crate::exit::{self, INFRA, USAGE};
+use crate::lines::Named;
 
 /// One scenario, with the sandbox that was entered for it before any thread began.
 struct Job {
@@ -157,19 +158,21 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
     let signals = tokio::spawn(watch_signals(interrupt));
     let workers = usize::from(args.jobs).min(jobs.len());
     let clients = clients(&jobs, workers);
+    let names: Vec<String> = jobs.iter().map(|job| job.plan.name.clone()).collect();
+    let column = names.iter().map(String::len).max().unwrap_or(0);
+    let column = (names.len() > 1).then_some(column);
     let queue = Arc::new(Mutex::new(jobs));
-    let single = queue.lock().await.len() == 1;
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..workers {
         let (queue, interrupts, attach) = (Arc::clone(&queue), interrupts.clone(), attach.clone());
         let (accel, keep_work) = (accel(args.accel), args.keep_work);
         running.spawn(async move {
-            let mut gravest = 0;
+            let mut ended = Vec::new();
             while let Some(job) = next(&queue).await {
                 if interrupts.borrow().is_some() {
-                    return gravest.max(130);
+                    return ended;
                 }
-                let (reporters, attach) = front(attach.as_ref(), single);
+                let (reporters, attach) = front(attach.as_ref(), &job.plan.name, column);
                 let options = RunOptions {
                     folder: job.folder.clone(),
                     accel,
@@ -180,19 +183,34 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
                     interrupts: interrupts.clone(),
                 };
                 let outcome = bootgate_harness::run(&job.plan, job.sandbox, options).await;
-                gravest = gravest.max(conclude(outcome));
+                ended.push(conclude(&job.plan.name, column, outcome));
             }
-            gravest
+            ended
         });
     }
-    let mut gravest = 0;
-    while let Some(code) = running.join_next().await {
-        // A task that panicked has told why on standard error; its sandbox went with it.
-        gravest = gravest.max(code.unwrap_or(INFRA));
+    let mut ended = Vec::new();
+    let mut code = 0;
+    while let Some(some) = running.join_next().await {
+        match some {
+            Ok(some) => ended.extend(some),
+            // The task has panicked, and told why on standard error. Its sandbox went with it.
+            Err(_) => code = INFRA,
+        }
     }
     console::restore();
+    if interrupts.borrow().is_some() {
+        code = 130;
+    }
     signals.abort();
-    ExitCode::from(gravest)
+    if let Some(column) = column {
+        exit::say("");
+        for name in &names {
+            let verdict = ended.iter().find(|ended| ended.name == *name);
+            let verdict = verdict.map_or("not run to its end", |ended| ended.verdict);
+            exit::say(&format!("{name:<column$} | {verdict}"));
+        }
+    }
+    ExitCode::from(ended.iter().map(|ended| ended.code).fold(code, u8::max))
 }
 
 async fn next(queue: &Mutex<VecDeque<Job>>) -> Option<Job> {
@@ -206,49 +224,67 @@ fn clients(jobs: &VecDeque<Job>, workers: usize) -> u32 {
     u32::try_from(sizes.into_iter().take(workers).sum::<usize>()).unwrap_or(u32::MAX)
 }
 
-/// Who shows the run: the attached console, a live display, or plain lines.
+/// Who shows the run: the attached console, a live display, or plain lines. Where several scenarios are run, every
+/// line has the scenario's name before it, in a column.
 fn front(
     attach: Option<&TargetName>,
-    single: bool,
+    name: &str,
+    column: Option<usize>,
 ) -> (Vec<Box<dyn Reporter>>, Option<bootgate_harness::Attach>) {
     if let Some(target) = attach {
-        return match Console::open(target.clone()) {
+        match Console::open(target.clone()) {
             Ok((console, keys)) => {
-                let attach = bootgate_harness::Attach {
-                    target: target.clone(),
-                    keys,
-                };
-                (vec![Box::new(console)], Some(attach))
+                let target = target.clone();
+                let attach = bootgate_harness::Attach { target, keys };
+                return (vec![Box::new(console)], Some(attach));
             }
-            Err(error) => {
-                exit::complain(
-                    &format!("attach to the console: {error}"),
-                    "the run goes on without",
-                );
-                (vec![Box::new(Plain::new(std::io::stdout()))], None)
-            }
-        };
+            Err(error) => exit::complain(
+                &format!("attach to the console: {error}"),
+                "the run goes on without",
+            ),
+        }
     }
-    let reporter: Box<dyn Reporter> = if single && std::io::stderr().is_terminal() {
-        Box::new(Live::new())
-    } else {
-        Box::new(Plain::new(std::io::stdout()))
+    let out = std::io::stdout();
+    let reporter: Box<dyn Reporter> = match column {
+        Some(column) => Box::new(Plain::new(Named::new(name, column, out))),
+        None if std::io::stderr().is_terminal() => Box::new(Live::new()),
+        None => Box::new(Plain::new(out)),
     };
     (vec![reporter], None)
 }
 
-fn conclude(outcome: Result<RunOutcome, bootgate_harness::HarnessError>) -> u8 {
+/// How one scenario ended.
+struct Ended {
+    name: String,
+    verdict: &'static str,
+    code: u8,
+}
+
+fn conclude(
+    name: &str,
+    column: Option<usize>,
+    outcome: Result<RunOutcome, bootgate_harness::HarnessError>,
+) -> Ended {
     console::restore();
-    match outcome {
+    let (verdict, code) = match outcome {
         Ok(outcome) => {
-            exit::say(&format!("reports in {}", outcome.folder.display()));
-            let _ = std::io::stdout().flush();
-            outcome.verdict.exit_code()
+            let told = format!("reports in {}", outcome.folder.display());
+            match column {
+                Some(column) => exit::say(&format!("{name:<column$} | {told}")),
+                None => exit::say(&told),
+            }
+            (outcome.verdict.word(), outcome.verdict.exit_code())
         }
         Err(error) => {
-            exit::complain(&error.to_string(), &error.hint());
-            if error.is_usage() { USAGE } else { INFRA }
+            exit::complain(&format!("{name}: {error}"), &error.hint());
+            let usage = error.is_usage();
+            ("no verdict", if usage { USAGE } else { INFRA })
         }
+    };
+    Ended {
+        name: name.to_owned(),
+        verdict,
+        code,
     }
 }
 

@@ -152,6 +152,49 @@ fn a_bios_and_a_uefi_client_share_a_segment() {
     assert_evidence(&run);
 }
 
+/// Two sandboxes with the same addresses in them, side by side: neither sees the other's packets.
+#[test]
+fn two_scenarios_run_side_by_side() {
+    require_gate!();
+    let run = support::run(&support::scenario("bios-flash.toml"))
+        .arg(support::scenario("uefi-flash.toml"))
+        .arg("--jobs")
+        .arg("2")
+        .finish();
+    run.assert_code(0);
+    let mut began = Vec::new();
+    for (name, firmware) in [("bios-flash", "bios"), ("uefi-flash", "uefi")] {
+        let own = run.folder.join(name);
+        let verdict = support::verdict_in(&own).expect("a verdict");
+        assert_eq!(verdict["scenario"], name);
+        let targets = verdict["targets"].as_array().expect("targets");
+        assert_eq!(targets.len(), 1);
+        assert_eq!(targets[0]["firmware"], firmware);
+        assert_flashed_and_booted(&targets[0]);
+        let events = support::events_in(&own);
+        let macs: std::collections::BTreeSet<_> = events
+            .iter()
+            .filter(|event| event["kind"] == "dhcp-received")
+            .map(|event| event["target"].to_string())
+            .collect();
+        assert_eq!(macs.len(), 1, "somebody else's packets: {macs:?}");
+        let wall = |event: &Value| event["wall_us"].as_u64().expect("wall_us");
+        began.push((wall(&events[0]), wall(events.last().expect("events"))));
+    }
+    assert!(
+        began[0].0 < began[1].1 && began[1].0 < began[0].1,
+        "one ran after the other"
+    );
+    for line in run.stdout.lines().filter(|line| !line.is_empty()) {
+        assert!(
+            line.starts_with("bios-flash |") || line.starts_with("uefi-flash |"),
+            "whose line is {line:?}?"
+        );
+    }
+    let last: Vec<&str> = run.stdout.lines().rev().take(2).collect();
+    assert_eq!(last, ["uefi-flash | passed", "bios-flash | passed"]);
+}
+
 /// Frames of both directions are in the capture, and a stranger's program reads it.
 #[test]
 fn the_capture_shows_the_boot() {

@@ -57,20 +57,14 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// A report file as JSON.
+    /// `verdict.json` of the run folder.
     pub fn verdict(&self) -> Value {
-        let path = self.folder.join("verdict.json");
-        let text = std::fs::read(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}\n{}", path.display(), self.told()));
-        serde_json::from_slice(&text).expect("verdict.json is JSON")
+        verdict_in(&self.folder).unwrap_or_else(|error| panic!("{error}\n{}", self.told()))
     }
 
     /// The events of the log.
     pub fn events(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.join("events.jsonl")).expect("events.jsonl");
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("an event a line"))
-            .collect()
+        events_in(&self.folder)
     }
 
     /// What the program said, for messages of failing tests.
@@ -84,6 +78,21 @@ impl Finished {
     pub fn assert_code(&self, code: i32) {
         assert_eq!(self.code, Some(code), "{}", self.told());
     }
+}
+
+/// `verdict.json` of a run folder.
+pub fn verdict_in(folder: &Path) -> Result<Value, String> {
+    let path = folder.join("verdict.json");
+    let text = std::fs::read(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{} is no JSON: {error}", path.display()))
+}
+
+/// The events of a run folder's log.
+pub fn events_in(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("events.jsonl")).expect("events.jsonl");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("an event a line"))
+        .collect()
 }
 
 /// A bootgate command line to be run.
