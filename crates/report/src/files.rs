@@ -6,6 +6,10 @@ use bootgate_events::Event;
 
 use crate::{Story, VerdictFile, html, junit};
 
+const VERDICT: &str = "verdict.json";
+const JUNIT: &str = "junit.xml";
+const HTML: &str = "report.html";
+
 /// A report cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("write the report `{path}`: {error}", path = path.display())]
@@ -24,15 +28,18 @@ pub struct ReportError {
 pub fn write_reports(folder: &Path, events: &[Event]) -> Result<VerdictFile, ReportError> {
     let story = Story::of(events);
     let verdict = VerdictFile::of(&story);
-    let mut json = serde_json::to_vec_pretty(&verdict).unwrap_or_default();
+    let broken = |name: &str, error: Box<dyn std::error::Error + Send + Sync>| ReportError {
+        path: folder.join(name),
+        error: std::io::Error::other(error),
+    };
+    let mut json =
+        serde_json::to_vec_pretty(&verdict).map_err(|error| broken(VERDICT, error.into()))?;
     json.push(b'\n');
-    replace(folder, "verdict.json", &json)?;
-    replace(folder, "junit.xml", junit::render(&story).as_bytes())?;
-    replace(
-        folder,
-        "report.html",
-        html::render(&story, events, folder).as_bytes(),
-    )?;
+    replace(folder, VERDICT, &json)?;
+    let xml = junit::render(&story, events, folder).map_err(|error| broken(JUNIT, error.into()))?;
+    replace(folder, JUNIT, xml.as_bytes())?;
+    let page = html::render(&story, events, folder).map_err(|error| broken(HTML, error.into()))?;
+    replace(folder, HTML, page.as_bytes())?;
     Ok(verdict)
 }
 

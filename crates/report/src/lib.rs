@@ -3,6 +3,7 @@
 //! Every report is a consumer of [`Event`]s and of nothing else, so that a report made again from the log of an old
 //! run is the same report.
 
+mod console;
 mod files;
 mod html;
 mod junit;
@@ -11,19 +12,20 @@ mod plain;
 mod story;
 mod terminal;
 mod text;
+mod told;
 mod verdict_file;
 
 pub use files::{ReportError, write_reports};
 pub use log::{LogError, read_log};
 pub use plain::Plain;
-pub use story::{Span, Story, TargetStory, Transfer};
+pub use story::{DiskStory, Phase, PowerSpan, Span, Story, TargetStory, Transfer};
 pub use terminal::Live;
 pub use verdict_file::{TargetEntry, VerdictFile};
 
 use bootgate_events::Event;
 
 /// Somebody who is told of every event of a run, in order.
-pub trait Reporter: Send {
+pub trait Reporter: Send + Sync {
     /// An event was recorded. `console` holds the bytes of a console chunk and is empty for all other kinds.
     fn event(&mut self, event: &Event, console: &[u8]);
 

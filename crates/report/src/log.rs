@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use bootgate_events::{Event, SCHEMA};
+use serde::Deserialize;
 
 /// The log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub fn read_log(path: &Path) -> Result<Vec<Event>, LogError> {
         error,
     };
     let mut reader = BufReader::new(std::fs::File::open(path).map_err(io)?);
-    let mut events = Vec::new();
+    let mut events: Vec<Event> = Vec::new();
     let mut text = Vec::new();
     loop {
         text.clear();
@@ -46,28 +47,32 @@ pub fn read_log(path: &Path) -> Result<Vec<Event>, LogError> {
             return Ok(events);
         }
         let complete = text.last() == Some(&b'\n');
-        match serde_json::from_slice::<Event>(&text) {
-            Ok(event) if event.schema > SCHEMA => {
-                let error = format!(
-                    "schema `{}` is newer than `{SCHEMA}`, which this version reads",
-                    event.schema
-                );
-                return Err(LogError::Line {
-                    path: path.to_owned(),
-                    line: events.len() + 1,
-                    error,
-                });
+        let error = match (serde_json::from_slice::<Event>(&text), schema(&text)) {
+            (_, Some(schema)) if schema > SCHEMA => {
+                format!("schema `{schema}` is newer than `{SCHEMA}`, the newest this version reads")
             }
-            Ok(event) => events.push(event),
-            Err(_) if !complete => return Ok(events),
-            Err(error) => {
-                let line = events.len() + 1;
-                return Err(LogError::Line {
-                    path: path.to_owned(),
-                    line,
-                    error: error.to_string(),
-                });
+            (Ok(event), _) => {
+                events.push(event);
+                continue;
             }
-        }
+            (Err(_), _) if !complete => return Ok(events),
+            (Err(error), _) => error.to_string(),
+        };
+        return Err(LogError::Line {
+            path: path.to_owned(),
+            line: events.len() + 1,
+            error,
+        });
     }
+}
+
+/// The schema a line says it is of, also where this version cannot read the rest of it.
+fn schema(line: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        schema: u32,
+    }
+    serde_json::from_slice::<Envelope>(line)
+        .ok()
+        .map(|envelope| envelope.schema)
 }

@@ -4,7 +4,13 @@ use std::io::Write;
 
 use bootgate_events::{Event, EventKind, Verdict};
 
-use crate::{Reporter, Story, text};
+use crate::told::Told;
+use crate::{Reporter, Story, TargetStory, text};
+
+/// Most pieces of evidence shown; the reports have all.
+const EVIDENCE: usize = 6;
+/// Widest column of names.
+const NAME_LIMIT: usize = 24;
 
 /// Writes plain lines: stages, markers, faults and verdicts, each with the time since the start.
 pub struct Plain<W> {
@@ -12,7 +18,7 @@ pub struct Plain<W> {
     story: Story,
 }
 
-impl<W: Write + Send> Plain<W> {
+impl<W: Write + Send + Sync> Plain<W> {
     /// A report on `out`.
     pub fn new(out: W) -> Self {
         Self {
@@ -27,37 +33,43 @@ impl<W: Write + Send> Plain<W> {
             .target
             .as_ref()
             .map_or(self.story.scenario.as_str(), |name| name.as_str());
+        let who = name(who);
+        let width = name_width(&self.story.targets).max(name(&self.story.scenario).chars().count());
+        let text = text::harmless(text);
         // A reader that went away must not end the run.
-        let _ = writeln!(self.out, "{at:>8}  {who:<12} {text}");
+        let _ = writeln!(self.out, "{at:>8}  {who:<width$}  {text}");
     }
 }
 
-impl<W: Write + Send> Reporter for Plain<W> {
+/// A name as it stands in a column.
+pub(crate) fn name(name: &str) -> String {
+    text::short(&text::harmless(name), NAME_LIMIT)
+}
+
+/// The width of the column of the targets' names.
+pub(crate) fn name_width(targets: &[TargetStory]) -> usize {
+    let names = targets.iter().map(|target| target.facts.name.as_str());
+    let widths = names.map(|text| name(text).chars().count());
+    widths.max().unwrap_or(0)
+}
+
+impl<W: Write + Send + Sync> Reporter for Plain<W> {
     fn event(&mut self, event: &Event, _console: &[u8]) {
         self.story.add(event);
         let Some(kind) = event.kind() else { return };
         if let Some(text) = headline(kind) {
             self.line(event, &text);
         }
-        if let EventKind::VerdictReached {
-            verdict: Verdict::Failed {
-                evidence, cause, ..
-            },
-        } = kind
-        {
-            if let bootgate_events::Cause::ForbiddenMarker { hint, .. } = cause
-                && !hint.is_empty()
-            {
-                self.line(event, &format!("  hint: {hint}"));
-            }
-            for item in evidence {
-                self.line(event, &format!("  evidence: {}", item.text));
+        if let EventKind::VerdictReached { verdict } = kind {
+            for text in why(verdict) {
+                self.line(event, &format!("  {text}"));
             }
         }
         if matches!(kind, EventKind::RunFinished { .. }) {
-            let summary = summary(&self.story);
+            let summary = format!("\n{}", summary(&self.story));
             let _ = self.out.write_all(summary.as_bytes());
         }
+        let _ = self.out.flush();
     }
 
     fn finish(&mut self) {
@@ -68,16 +80,13 @@ impl<W: Write + Send> Reporter for Plain<W> {
 /// The facts that a person follows a run by.
 fn headline(kind: &EventKind) -> Option<String> {
     Some(match kind {
-        EventKind::RunStarted { host, targets, .. } => format!(
-            "{} target{}{}",
-            targets.len(),
-            if targets.len() == 1 { "" } else { "s" },
-            if host.accel.is_empty() {
-                String::new()
-            } else {
-                format!(", {} ({})", host.accel, host.accel_reason)
-            }
-        ),
+        EventKind::RunStarted { host, targets, .. } => {
+            let accel = match host.accel.as_str() {
+                "" => String::new(),
+                accel => format!(", {accel} ({})", host.accel_reason),
+            };
+            format!("{}{accel}", text::count(targets.len(), "target"))
+        }
         EventKind::StageEntered { stage, by } => format!("{:<10} {by}", stage.as_str()),
         EventKind::MarkerMatched { name, .. } => format!("  marker `{name}`"),
         EventKind::FaultInjected { .. }
@@ -85,27 +94,23 @@ fn headline(kind: &EventKind) -> Option<String> {
         | EventKind::Interrupted { .. }
         | EventKind::StaleCallback { .. }
         | EventKind::DiskCompared { .. }
+        | EventKind::AgentFlashed { .. }
         | EventKind::ServerFailed { .. }
         | EventKind::RequestRefused { .. } => format!("  {}", text::line(kind)?.1),
-        EventKind::VerdictReached { verdict } => text::verdict(verdict).to_uppercase_first(),
+        EventKind::VerdictReached { verdict } => text::sentence(&text::verdict(verdict)),
         _ => return None,
     })
 }
 
-trait UppercaseFirst {
-    fn to_uppercase_first(&self) -> String;
+/// The lines under a verdict: the hint, then the evidence that says most.
+pub(crate) fn why(verdict: &Verdict) -> Vec<String> {
+    let told = Told::of(verdict);
+    let hint = told.hint.iter().map(|hint| format!("hint: {hint}"));
+    let evidence = told.telling(EVIDENCE).into_iter();
+    hint.chain(evidence.map(|item| item.text.clone())).collect()
 }
 
-impl UppercaseFirst for String {
-    fn to_uppercase_first(&self) -> String {
-        let mut letters = self.chars();
-        letters.next().map_or_else(String::new, |first| {
-            first.to_uppercase().chain(letters).collect()
-        })
-    }
-}
-
-/// The closing lines: one a target, with the time of every stage, then the run's verdict.
+/// The closing lines: the stages of every target with their times, then the run's verdict.
 pub(crate) fn summary(story: &Story) -> String {
     let mut text = String::new();
     for target in &story.targets {
@@ -113,25 +118,51 @@ pub(crate) fn summary(story: &Story) -> String {
             .verdict
             .as_ref()
             .map_or("no verdict", |(verdict, _)| verdict.word());
-        text.push_str(&format!(
-            "\n{} {} ({})\n  ",
-            target.facts.name, verdict, target.facts.firmware
-        ));
-        for span in &target.stages {
-            let end = span.end_ms.unwrap_or(story.duration_ms);
-            let took = text::seconds(end.saturating_sub(span.start_ms));
-            text.push_str(&format!("{} {took}  ", span.stage));
+        let name = text::harmless(target.facts.name.as_str());
+        text.push_str(&format!("{name} {verdict} ({})\n", target.facts.firmware));
+        let stages: Vec<String> = target
+            .stages
+            .iter()
+            .map(|span| {
+                let end = span.end_ms.unwrap_or(story.duration_ms);
+                let took = text::took(end.saturating_sub(span.start_ms));
+                format!("{} {took}", span.stage)
+            })
+            .collect();
+        for line in wrap(&stages) {
+            text.push_str(&format!("  {line}\n"));
         }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
     }
     if let Some(verdict) = &story.verdict {
-        let scenario = &story.scenario;
+        let outcome = match verdict {
+            Verdict::Failed { stage, .. } => format!("failed at {stage}"),
+            other => text::verdict(other),
+        };
         text.push_str(&format!(
-            "\n{scenario}: {} after {}\n",
-            text::verdict(verdict),
-            text::seconds(story.duration_ms)
+            "{}: {} after {}\n",
+            text::harmless(&story.scenario),
+            text::harmless(&outcome),
+            text::took(story.duration_ms)
         ));
     }
     text
+}
+
+/// The items joined by commas, in lines of at most 76 columns.
+fn wrap(items: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.len() + item.len() < 76 => {
+                line.push_str(", ");
+                line.push_str(item);
+            }
+            Some(line) => {
+                line.push(',');
+                lines.push(item.clone());
+            }
+            None => lines.push(item.clone()),
+        }
+    }
+    lines
 }

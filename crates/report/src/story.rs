@@ -35,8 +35,14 @@ pub struct TargetStory {
     pub facts: TargetFacts,
     /// The stages so far.
     pub stages: Vec<Span>,
+    /// Names of the markers that must come, in order.
+    pub expected: Vec<String>,
     /// Expected markers seen: name, milliseconds, line.
     pub markers: Vec<(String, u64, String)>,
+    /// When it had power.
+    pub power: Vec<PowerSpan>,
+    /// What the agent did, in order.
+    pub phases: Vec<Phase>,
     /// The transfers of this target by number.
     pub transfers: BTreeMap<u64, Transfer>,
     /// The agent's current phase with bytes done and to do.
@@ -47,11 +53,41 @@ pub struct TargetStory {
     pub verdict: Option<(Verdict, u64)>,
 }
 
+/// A time with power, milliseconds since the run started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PowerSpan {
+    /// `network` or `disk`.
+    pub boot: String,
+    /// When it was switched on.
+    pub start_ms: u64,
+    /// When it lost power, once it has.
+    pub end_ms: Option<u64>,
+}
+
+/// A phase of the agent's work, from its first report of it to its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// What it did.
+    pub phase: FlashPhase,
+    /// First report, milliseconds since the run started.
+    pub start_ms: u64,
+    /// Last report.
+    pub end_ms: u64,
+    /// Bytes done at the last report.
+    pub done: u64,
+    /// Bytes to do.
+    pub total: u64,
+}
+
 /// The comparison of disk and image.
 #[derive(Clone, Debug)]
 pub struct DiskStory {
     /// Who compared.
     pub proof: DiskProofKind,
+    /// Whether every byte was the same.
+    pub equal: bool,
+    /// Offset of the first byte that was not.
+    pub first_difference: Option<u64>,
     /// Digest of the image.
     pub image_sha256: String,
     /// Digest of the disk over the ranges.
@@ -82,6 +118,8 @@ pub struct Transfer {
     pub role: ArtifactRole,
     /// Path asked for.
     pub path: String,
+    /// The options or the range agreed on, in words.
+    pub detail: String,
     /// Bytes expected, where known.
     pub size: Option<u64>,
     /// Bytes so far.
@@ -92,6 +130,8 @@ pub struct Transfer {
     pub end_ms: Option<u64>,
     /// How it ended, where it ended early.
     pub aborted: Option<String>,
+    /// Whether it ended early the way firmware ends it on a healthy boot.
+    pub benign: bool,
 }
 
 impl Story {
@@ -119,12 +159,21 @@ impl Story {
                 version,
                 host,
                 targets,
-                ..
+                rules,
             } => {
                 self.scenario.clone_from(scenario);
                 self.version.clone_from(version);
                 self.host = host.clone();
                 self.targets = targets.iter().cloned().map(TargetStory::new).collect();
+                for rules in &rules.targets {
+                    if let Some(target) = self.target_mut(&rules.name) {
+                        target.expected = rules
+                            .expect
+                            .iter()
+                            .map(|marker| marker.name.clone())
+                            .collect();
+                    }
+                }
             }
             EventKind::RunFinished { verdict } => self.verdict = Some(verdict.clone()),
             kind => {
@@ -155,7 +204,10 @@ impl TargetStory {
         Self {
             facts,
             stages: Vec::new(),
+            expected: Vec::new(),
             markers: Vec::new(),
+            power: Vec::new(),
+            phases: Vec::new(),
             transfers: BTreeMap::new(),
             progress: None,
             disk: None,
@@ -186,17 +238,30 @@ impl TargetStory {
             }
             EventKind::AgentProgressed { phase, done, total } => {
                 self.progress = Some((*phase, *done, *total));
+                self.enter_phase(*phase, *done, *total, at_ms);
             }
+            EventKind::PoweredOn { boot } => {
+                self.cut_power(at_ms);
+                self.power.push(PowerSpan {
+                    boot: boot.clone(),
+                    start_ms: at_ms,
+                    end_ms: None,
+                });
+            }
+            EventKind::PoweredOff { .. } => self.cut_power(at_ms),
             EventKind::AgentFlashed { .. } => self.progress = None,
             EventKind::DiskCompared {
                 proof,
+                equal,
+                first_difference,
                 ranges,
                 image_sha256,
                 disk_sha256,
-                ..
             } => {
                 self.disk = Some(DiskStory {
                     proof: *proof,
+                    equal: *equal,
+                    first_difference: *first_difference,
                     image_sha256: image_sha256.clone(),
                     disk_sha256: disk_sha256.clone(),
                     ranges: ranges.clone(),
@@ -209,6 +274,29 @@ impl TargetStory {
                 self.verdict = Some((verdict.clone(), at_ms));
             }
             kind => self.add_transfer(kind, at_ms),
+        }
+    }
+
+    /// A machine without power neither flashes nor fetches.
+    fn cut_power(&mut self, at_ms: u64) {
+        if let Some(last) = self.power.last_mut() {
+            last.end_ms.get_or_insert(at_ms);
+        }
+        self.progress = None;
+    }
+
+    fn enter_phase(&mut self, phase: FlashPhase, done: u64, total: u64, at_ms: u64) {
+        match self.phases.last_mut() {
+            Some(last) if last.phase == phase => {
+                (last.end_ms, last.done, last.total) = (at_ms, done, total);
+            }
+            _ => self.phases.push(Phase {
+                phase,
+                start_ms: at_ms,
+                end_ms: at_ms,
+                done,
+                total,
+            }),
         }
     }
 
@@ -232,17 +320,20 @@ impl TargetStory {
                 role,
                 path,
                 size,
+                detail,
                 ..
             } => {
                 let transfer = Transfer {
                     protocol: *protocol,
                     role: *role,
                     path: path.clone(),
+                    detail: detail.clone(),
                     size: *size,
                     bytes: 0,
                     start_ms: at_ms,
                     end_ms: None,
                     aborted: None,
+                    benign: false,
                 };
                 self.transfers.insert(*id, transfer);
             }
@@ -252,22 +343,29 @@ impl TargetStory {
                 }
             }
             EventKind::TransferCompleted { id, bytes, .. } => {
-                self.end_transfer(*id, *bytes, at_ms, None);
+                self.end_transfer(*id, *bytes, at_ms);
             }
             EventKind::TransferAborted {
-                id, bytes, reason, ..
+                id,
+                bytes,
+                reason,
+                benign,
+                ..
             } => {
-                self.end_transfer(*id, *bytes, at_ms, Some(reason.clone()));
+                self.end_transfer(*id, *bytes, at_ms);
+                if let Some(transfer) = self.transfers.get_mut(id) {
+                    transfer.aborted = Some(reason.clone());
+                    transfer.benign = *benign;
+                }
             }
             _ => {}
         }
     }
 
-    fn end_transfer(&mut self, id: u64, bytes: u64, at_ms: u64, aborted: Option<String>) {
+    fn end_transfer(&mut self, id: u64, bytes: u64, at_ms: u64) {
         if let Some(transfer) = self.transfers.get_mut(&id) {
             transfer.bytes = bytes;
             transfer.end_ms = Some(at_ms);
-            transfer.aborted = aborted;
         }
     }
 }

@@ -1,10 +1,65 @@
 //! Words shared by the reports.
 
-use bootgate_events::{DhcpFacts, EventKind, Protocol, Verdict};
+use bootgate_events::{
+    DeadlineKind, DhcpFacts, DiskProofKind, EventKind, FaultAction, FlashPhase, PowerCause,
+    Protocol, Verdict,
+};
 
-/// Milliseconds as seconds with one decimal.
+/// A point in time: milliseconds as seconds with one decimal.
 pub(crate) fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// A length of time, as exact as a person needs it.
+pub(crate) fn took(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..120_000 => seconds(ms),
+        120_000..7_200_000 => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
+        _ => format!("{} h {} min", ms / 3_600_000, ms / 60_000 % 60),
+    }
+}
+
+/// `one` or `many` with its number.
+pub(crate) fn count(number: usize, one: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{ending}")
+}
+
+/// The text in one line and without anything a terminal acts on: what clients and guests say is printed to terminals.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\t' => out.push(' '),
+            // Marks that turn the direction of writing around could make one name look like another.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(letter.escape_unicode());
+            }
+            letter if letter.is_control() => out.extend(letter.escape_default()),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+/// At most `limit` characters of the text; an ellipsis says that there was more.
+pub(crate) fn short(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some(_) => {
+            let kept: String = text.chars().take(limit.saturating_sub(1)).collect();
+            format!("{kept}…")
+        }
+    }
+}
+
+/// The text with its first letter in upper case.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 /// Bytes in the largest binary unit that keeps a digit before the point.
@@ -54,7 +109,7 @@ fn dhcp(facts: &DhcpFacts) -> String {
 }
 
 /// The lane of the timeline an event belongs to, and the event as one line. Kinds that are drawn otherwise (console
-/// bytes, progress) have none.
+/// bytes, transfers, progress) have none.
 pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
     Some(match kind {
         EventKind::DhcpReceived { mac, facts } => ("dhcp", format!("{mac} → {}", dhcp(facts))),
@@ -66,37 +121,6 @@ pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
             if service == "tftp" { "tftp" } else { "dhcp" },
             format!("{service} packet dropped: {reason}"),
         ),
-        EventKind::TransferStarted {
-            protocol,
-            path,
-            size,
-            detail,
-            ..
-        } => {
-            let size = size
-                .map(|size| format!(", {}", bytes(size)))
-                .unwrap_or_default();
-            (lane(*protocol), format!("get {path}{size} {detail}"))
-        }
-        EventKind::TransferCompleted {
-            path,
-            bytes: count,
-            id,
-            ..
-        } => (
-            "transfer",
-            format!("#{id} {path} complete, {}", bytes(*count)),
-        ),
-        EventKind::TransferAborted {
-            path,
-            bytes: count,
-            reason,
-            id,
-            ..
-        } => (
-            "transfer",
-            format!("#{id} {path} aborted after {}: {reason}", bytes(*count)),
-        ),
         EventKind::RequestRefused {
             protocol,
             path,
@@ -107,9 +131,14 @@ pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
             lane(*protocol),
             format!("refused {path} ({code}): {reason}"),
         ),
-        EventKind::ScriptServed { earlier, .. } => {
-            ("http", format!("boot script handed out ({earlier} before)"))
-        }
+        EventKind::ScriptServed { earlier, .. } => (
+            "http",
+            if *earlier == 0 {
+                "boot script handed out".to_owned()
+            } else {
+                format!("boot script handed out again ({earlier} before)")
+            },
+        ),
         EventKind::AgentStarted {
             version,
             since_pid1_ms,
@@ -140,23 +169,36 @@ pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
             } else {
                 "differs from the image"
             };
-            ("agent", format!("disk {outcome} ({proof:?})"))
+            (
+                "disk",
+                format!("disk {outcome}, compared by the {}", proof_by(*proof)),
+            )
         }
-        EventKind::MarkerMatched { name, line, .. } => ("serial", format!("marker {name}: {line}")),
+        EventKind::MarkerMatched { name, line, .. } => {
+            ("serial", format!("marker `{name}`: {line}"))
+        }
         EventKind::ForbiddenMatched { name, line, .. } => {
-            ("serial", format!("forbidden {name}: {line}"))
+            ("serial", format!("forbidden marker `{name}`: {line}"))
         }
+        EventKind::KeysTyped { name, keys } => ("serial", format!("typed {keys:?} at `{name}`")),
         EventKind::ConsoleAttached { source } => ("serial", format!("console attached: {source}")),
         EventKind::ConsoleClosed { reason } => ("serial", format!("console closed: {reason}")),
         EventKind::PoweredOn { boot } => ("power", format!("power on, boot from {boot}")),
-        EventKind::PoweredOff { cause } => ("power", format!("power off ({cause:?})")),
-        EventKind::WasReset { cause } => ("power", format!("reset ({cause:?})")),
-        EventKind::QemuStderr { line } => ("power", format!("qemu: {line}")),
+        EventKind::PoweredOff { cause } => ("power", format!("power off by the {}", power(*cause))),
+        EventKind::WasReset { cause } => ("power", format!("reset by the {}", power(*cause))),
+        EventKind::QemuStderr { line } => ("power", format!("QEMU: {line}")),
         EventKind::QemuExited { code, signal, .. } => (
             "power",
-            format!("qemu ended (code {code:?}, signal {signal:?})"),
+            match (code, signal) {
+                (_, Some(signal)) => format!("QEMU was ended by signal {signal}"),
+                (Some(code), None) => format!("QEMU ended with exit status {code}"),
+                (None, None) => "QEMU ended".to_owned(),
+            },
         ),
-        EventKind::FaultInjected { action, what } => ("power", format!("fault {action:?}: {what}")),
+        EventKind::FaultInjected { action, what } => (
+            "fault",
+            format!("fault on purpose, {}: {what}", fault(*action)),
+        ),
         EventKind::DeadlineExpired {
             deadline,
             stage,
@@ -164,11 +206,23 @@ pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
         } => (
             "verdict",
             format!(
-                "{deadline:?} deadline of {} expired in {stage}",
-                seconds(*limit_ms)
+                "{} deadline of {} expired in {stage}",
+                match deadline {
+                    DeadlineKind::Stage => "stage",
+                    DeadlineKind::Total => "total",
+                    DeadlineKind::Stall => "stall",
+                },
+                took(*limit_ms)
             ),
         ),
-        EventKind::InfraFailed { what, error, .. } => ("verdict", format!("{what}: {error}")),
+        EventKind::InfraFailed { what, error, hint } => {
+            let hint = if hint.is_empty() {
+                String::new()
+            } else {
+                format!(" (hint: {hint})")
+            };
+            ("verdict", format!("{what}: {error}{hint}"))
+        }
         EventKind::Interrupted { signal } => ("verdict", format!("interrupted by {signal}")),
         EventKind::StageEntered { stage, by } => ("stage", format!("{stage} ({by})")),
         EventKind::VerdictReached { verdict: reached } => ("verdict", verdict(reached)),
@@ -185,7 +239,43 @@ pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
     })
 }
 
-fn lane(protocol: Protocol) -> &'static str {
+/// Who switched, as the end of a sentence.
+fn power(cause: PowerCause) -> &'static str {
+    match cause {
+        PowerCause::Harness => "harness",
+        PowerCause::Guest => "guest",
+        PowerCause::Fault => "fault rule",
+        PowerCause::Outside => "world outside",
+    }
+}
+
+fn fault(action: FaultAction) -> &'static str {
+    match action {
+        FaultAction::NotFound => "not found",
+        FaultAction::Corrupt => "corrupted",
+        FaultAction::PowerOff => "power off",
+    }
+}
+
+/// Who compared, as the end of a sentence.
+pub(crate) fn proof_by(proof: DiskProofKind) -> &'static str {
+    match proof {
+        DiskProofKind::Host => "host",
+        DiskProofKind::Agent => "agent",
+    }
+}
+
+/// What the agent does, as the start of a sentence.
+pub(crate) fn phase(phase: FlashPhase) -> &'static str {
+    match phase {
+        FlashPhase::Compare => "comparing",
+        FlashPhase::Write => "writing",
+        FlashPhase::Verify => "reading back",
+    }
+}
+
+/// The lane of a protocol.
+pub(crate) fn lane(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tftp => "tftp",
         Protocol::Http => "http",

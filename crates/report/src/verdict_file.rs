@@ -5,6 +5,7 @@ use bootgate_events::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::told::Told;
 use crate::{Story, TargetStory};
 
 /// The content of `verdict.json`.
@@ -38,7 +39,10 @@ pub struct Outcome {
     pub cause: Option<String>,
     /// Why, as a sentence for a person.
     pub detail: Option<String>,
-    /// What shows it.
+    /// What it means or what to do, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What shows it, each thing once; on targets only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
 }
@@ -80,21 +84,19 @@ impl Outcome {
             };
         };
         let word = verdict.word().to_owned();
+        let told = Told::of(verdict);
         match verdict {
             Verdict::Passed => Self {
                 verdict: word,
                 ..Self::default()
             },
-            Verdict::Failed {
-                stage,
-                cause,
-                evidence,
-            } => Self {
+            Verdict::Failed { stage, cause, .. } => Self {
                 verdict: word,
                 stage: Some(*stage),
                 cause: Some(cause.word().to_owned()),
                 detail: Some(cause.to_string()),
-                evidence: evidence.clone(),
+                hint: told.hint,
+                evidence: told.evidence,
             },
             Verdict::Skipped { reason } => Self {
                 verdict: word,
@@ -125,7 +127,10 @@ impl VerdictFile {
             schema: 1,
             run: story.run.clone(),
             scenario: story.scenario.clone(),
-            outcome: Outcome::of(story.verdict.as_ref()),
+            outcome: Outcome {
+                evidence: Vec::new(),
+                ..Outcome::of(story.verdict.as_ref())
+            },
             accel: story.host.accel.clone(),
             duration_ms: story.duration_ms,
             targets: story
@@ -152,11 +157,10 @@ impl TargetEntry {
             driver: target.facts.driver.clone(),
             outcome: Outcome::of(target.verdict.as_ref().map(|(verdict, _)| verdict)),
             stages: stages.collect(),
-            image_sha256: target
-                .facts
-                .image_sha256
-                .clone()
-                .or_else(|| disk.map(|disk| disk.image_sha256.clone())),
+            // What was compared with is what counts, where something was.
+            image_sha256: disk
+                .map(|disk| disk.image_sha256.clone())
+                .or_else(|| target.facts.image_sha256.clone()),
             disk_sha256: disk.map(|disk| disk.disk_sha256.clone()),
             disk_proof: disk.map(|disk| disk.proof),
             disk_ranges: disk.map(|disk| disk.ranges.clone()).unwrap_or_default(),
