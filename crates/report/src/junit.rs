@@ -28,14 +28,12 @@ pub(crate) fn render(
     suite.add_property(("run", story.run.as_str()));
     let verdict = story.verdict.clone().unwrap_or_else(no_verdict);
     for target in &story.targets {
-        suite.add_test_case(case(story, target, &verdict, events, folder));
+        suite.add_test_case(case(story, target, events, folder));
     }
-    let told = story
-        .targets
-        .iter()
-        .any(|target| !is_good(target.verdict.as_ref().map_or(&verdict, |(own, _)| own)));
+    let mut verdicts = story.targets.iter().map(|target| story.verdict_on(target));
+    let told = verdicts.any(|own| !own.is_some_and(is_good));
     if !told && (story.targets.is_empty() || !is_good(&verdict)) {
-        let mut case = TestCase::new("run", status(&verdict));
+        let mut case = TestCase::new("run", status(&verdict, story));
         case.set_classname(format!("bootgate.{}", story.scenario));
         case.set_time(Duration::from_millis(story.duration_ms));
         suite.add_test_case(case);
@@ -56,24 +54,14 @@ fn is_good(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Passed | Verdict::Skipped { .. })
 }
 
-fn case(
-    story: &Story,
-    target: &TargetStory,
-    run: &Verdict,
-    events: &[Event],
-    folder: &Path,
-) -> TestCase {
-    // A target without a verdict of its own shares the run's, unless that is a pass it cannot have had.
-    let (verdict, ended) = target.verdict.clone().unwrap_or_else(|| {
-        let shared = if is_good(run) {
-            no_verdict()
-        } else {
-            run.clone()
-        };
-        (shared, story.duration_ms)
-    });
+fn case(story: &Story, target: &TargetStory, events: &[Event], folder: &Path) -> TestCase {
+    let verdict = story.verdict_on(target).cloned().unwrap_or_else(no_verdict);
+    let ended = target
+        .verdict
+        .as_ref()
+        .map_or(story.duration_ms, |(_, at)| *at);
     let name = &target.facts.name;
-    let mut case = TestCase::new(name.as_str(), status(&verdict));
+    let mut case = TestCase::new(name.as_str(), status(&verdict, story));
     case.set_classname(format!("bootgate.{}", story.scenario));
     let began = target.stages.first().map_or(0, |span| span.start_ms);
     case.set_time(Duration::from_millis(ended.saturating_sub(began)));
@@ -107,12 +95,15 @@ fn case(
     case
 }
 
-fn status(verdict: &Verdict) -> TestCaseStatus {
-    let told = Told::of(verdict);
+fn status(verdict: &Verdict, story: &Story) -> TestCaseStatus {
+    let told = Told::of(verdict, story);
     let error = |what: &str, message: &str| {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_type(text::harmless(what));
         status.set_message(text::harmless(message));
+        if let Some(hint) = &told.hint {
+            status.set_description(format!("hint: {hint}"));
+        }
         status
     };
     match verdict {

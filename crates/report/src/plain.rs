@@ -61,7 +61,7 @@ impl<W: Write + Send + Sync> Reporter for Plain<W> {
             self.line(event, &text);
         }
         if let EventKind::VerdictReached { verdict } = kind {
-            for text in why(verdict) {
+            for text in why(verdict, &self.story) {
                 self.line(event, &format!("  {text}"));
             }
         }
@@ -103,8 +103,8 @@ fn headline(kind: &EventKind) -> Option<String> {
 }
 
 /// The lines under a verdict: the hint, then the evidence that says most.
-pub(crate) fn why(verdict: &Verdict) -> Vec<String> {
-    let told = Told::of(verdict);
+pub(crate) fn why(verdict: &Verdict, story: &Story) -> Vec<String> {
+    let told = Told::of(verdict, story);
     let hint = told.hint.iter().map(|hint| format!("hint: {hint}"));
     let evidence = told.telling(EVIDENCE).into_iter();
     hint.chain(evidence.map(|item| item.text.clone())).collect()

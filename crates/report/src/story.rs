@@ -26,6 +26,8 @@ pub struct Story {
     pub targets: Vec<TargetStory>,
     /// The run's verdict, once it is known.
     pub verdict: Option<Verdict>,
+    /// What to do about faults of the host, by the short name of the fault.
+    pub hints: BTreeMap<String, String>,
 }
 
 /// One target's part.
@@ -175,6 +177,9 @@ impl Story {
                     }
                 }
             }
+            EventKind::InfraFailed { what, hint, .. } => {
+                self.hints.insert(what.clone(), hint.clone());
+            }
             EventKind::RunFinished { verdict } => self.verdict = Some(verdict.clone()),
             kind => {
                 if let Some(target) = event.target.as_ref().and_then(|name| self.target_mut(name)) {
@@ -190,6 +195,16 @@ impl Story {
         self.targets
             .iter()
             .find(|target| target.facts.name == *name)
+    }
+
+    /// The verdict on a target: its own, else the run's, unless that is a pass, which it cannot have had.
+    #[must_use]
+    pub fn verdict_on<'a>(&'a self, target: &'a TargetStory) -> Option<&'a Verdict> {
+        match (&target.verdict, &self.verdict) {
+            (Some((own, _)), _) => Some(own),
+            (None, Some(Verdict::Passed)) => None,
+            (None, run) => run.as_ref(),
+        }
     }
 
     fn target_mut(&mut self, name: &TargetName) -> Option<&mut TargetStory> {

@@ -100,7 +100,7 @@ impl Live {
                 target.facts.name,
                 text::verdict(verdict)
             ));
-            for line in plain::why(verdict) {
+            for line in plain::why(verdict, &self.story) {
                 self.print(&format!("  {line}"));
             }
             self.print("");
@@ -175,8 +175,7 @@ impl Reporter for Live {
                 self.start();
             }
             Some(
-                kind @ (EventKind::InfraFailed { .. }
-                | EventKind::FaultInjected { .. }
+                kind @ (EventKind::FaultInjected { .. }
                 | EventKind::ServerFailed { .. }
                 | EventKind::StaleCallback { .. }),
             ) => {

@@ -2,7 +2,7 @@
 
 use bootgate_events::{Cause, Evidence, Verdict};
 
-use crate::text;
+use crate::{Story, text};
 
 /// A verdict in words.
 pub(crate) struct Told {
@@ -18,12 +18,19 @@ pub(crate) struct Told {
 const HINT: &str = "hint: ";
 
 impl Told {
-    pub(crate) fn of(verdict: &Verdict) -> Self {
+    /// The verdict on a run, or on a target of it, as the story of the run knows it.
+    pub(crate) fn of(verdict: &Verdict, story: &Story) -> Self {
         let mut told = Self {
             sentence: text::harmless(&text::verdict(verdict)),
             hint: None,
             evidence: Vec::new(),
         };
+        if let Verdict::Infra { what, error } = verdict {
+            let known = story.hints.get(what);
+            told.hint = known
+                .filter(|hint| !hint.is_empty() && !error.contains(hint.as_str()))
+                .map(|hint| text::harmless(hint));
+        }
         let Verdict::Failed {
             cause, evidence, ..
         } = verdict

@@ -74,7 +74,7 @@ pub struct TargetEntry {
 }
 
 impl Outcome {
-    pub(crate) fn of(verdict: Option<&Verdict>) -> Self {
+    pub(crate) fn of(verdict: Option<&Verdict>, story: &Story) -> Self {
         let Some(verdict) = verdict else {
             return Self {
                 verdict: "infra".to_owned(),
@@ -84,7 +84,7 @@ impl Outcome {
             };
         };
         let word = verdict.word().to_owned();
-        let told = Told::of(verdict);
+        let told = Told::of(verdict, story);
         match verdict {
             Verdict::Passed => Self {
                 verdict: word,
@@ -107,6 +107,7 @@ impl Outcome {
                 verdict: word,
                 cause: Some(what.clone()),
                 detail: Some(error.clone()),
+                hint: told.hint,
                 ..Self::default()
             },
             Verdict::Interrupted { signal } => Self {
@@ -129,33 +130,33 @@ impl VerdictFile {
             scenario: story.scenario.clone(),
             outcome: Outcome {
                 evidence: Vec::new(),
-                ..Outcome::of(story.verdict.as_ref())
+                ..Outcome::of(story.verdict.as_ref(), story)
             },
             accel: story.host.accel.clone(),
             duration_ms: story.duration_ms,
             targets: story
                 .targets
                 .iter()
-                .map(|target| TargetEntry::of(target, story.duration_ms))
+                .map(|target| TargetEntry::of(target, story))
                 .collect(),
         }
     }
 }
 
 impl TargetEntry {
-    fn of(target: &TargetStory, log_end_ms: u64) -> Self {
+    fn of(target: &TargetStory, story: &Story) -> Self {
         let disk = target.disk.as_ref();
         let stages = target.stages.iter().map(|span| StageSpan {
             stage: span.stage,
             start_ms: span.start_ms,
-            end_ms: span.end_ms.unwrap_or(log_end_ms),
+            end_ms: span.end_ms.unwrap_or(story.duration_ms),
         });
         Self {
             name: target.facts.name.clone(),
             mac: target.facts.mac,
             firmware: target.facts.firmware.clone(),
             driver: target.facts.driver.clone(),
-            outcome: Outcome::of(target.verdict.as_ref().map(|(verdict, _)| verdict)),
+            outcome: Outcome::of(story.verdict_on(target), story),
             stages: stages.collect(),
             // What was compared with is what counts, where something was.
             image_sha256: disk

@@ -1,4 +1,9 @@
 //! The HTML report as a browser gets it.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that fails fails its test"
+)]
 
 mod common;
 

@@ -1,4 +1,9 @@
 //! Reading logs that are not as they should be.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that fails fails its test"
+)]
 
 mod common;
 
@@ -103,4 +108,21 @@ fn an_empty_log_is_an_infrastructure_fault() {
     assert_eq!(file.outcome.verdict, "infra");
     let junit = std::fs::read_to_string(folder.path().join("junit.xml")).expect("junit");
     assert!(junit.contains("errors=\"1\""), "{junit}");
+}
+
+#[test]
+fn a_fault_before_any_target_is_told_of_every_target() {
+    let (folder, path) = log(1, "");
+    let finished = r#"{"schema":1,"seq":1,"mono_us":9,"wall_us":1,"run":"r","kind":"run-finished","verdict":{"verdict":"infra","what":"port-taken","error":"port 67 is taken"}}"#;
+    let text = std::fs::read_to_string(&path).expect("a log");
+    std::fs::write(&path, format!("{text}{finished}\n")).expect("a log");
+    let events = read_log(&path).expect("a log");
+    let file = bootgate_report::write_reports(folder.path(), &events).expect("reports");
+    assert_eq!(file.targets[0].outcome.verdict, "infra");
+    assert_eq!(file.targets[0].outcome.cause.as_deref(), Some("port-taken"));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("a report");
+    assert!(
+        read("junit.xml").contains("<error message=\"port 67 is taken\" type=\"port-taken\"/>")
+    );
+    assert!(read("report.html").contains("port 67 is taken"));
 }

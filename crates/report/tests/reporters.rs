@@ -1,4 +1,9 @@
 //! Reporters on writers and terminals that are narrow, or gone.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that fails fails its test"
+)]
 
 mod common;
 

@@ -1,4 +1,9 @@
 //! The reports of recorded runs, as they were approved.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that fails fails its test"
+)]
 
 mod common;
 

@@ -91,7 +91,7 @@ impl Page {
         let common = Table::of(rows::rows(events, None, &Groups::of(None, 0)));
         Self {
             scenario: story.scenario.clone(),
-            outcome: Outcome::of(story.verdict.as_ref(), &common),
+            outcome: Outcome::of(story.verdict.as_ref(), story, &common),
             facts: facts(story),
             targets: story
                 .targets
@@ -140,7 +140,7 @@ fn wall(us: u64) -> String {
 }
 
 impl Outcome {
-    fn of(verdict: Option<&Verdict>, table: &Table) -> Self {
+    fn of(verdict: Option<&Verdict>, story: &Story, table: &Table) -> Self {
         let Some(verdict) = verdict else {
             return Self {
                 word: "no verdict",
@@ -149,7 +149,7 @@ impl Outcome {
                 evidence: Vec::new(),
             };
         };
-        let told = Told::of(verdict);
+        let told = Told::of(verdict, story);
         Self {
             word: verdict.word(),
             sentence: told.sentence,
@@ -186,7 +186,7 @@ impl Target {
                 "{} · {} · {}",
                 target.facts.firmware, target.facts.driver, target.facts.mac
             ),
-            outcome: Outcome::of(target.verdict.as_ref().map(|(verdict, _)| verdict), &table),
+            outcome: Outcome::of(story.verdict_on(target), story, &table),
             took: text::took(ended.saturating_sub(began)),
             stage: target.stage().map(|s| s.to_string()).unwrap_or_default(),
             lanes,

@@ -1,5 +1,9 @@
 //! What the tests share: recorded runs, and events made up.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::expect_used,
+    reason = "each test file uses its part; a helper that fails fails its test"
+)]
 
 use std::path::{Path, PathBuf};
 
