@@ -16,6 +16,8 @@ pub struct Replay {
     pub verdict: Option<Verdict>,
     /// The targets' verdicts.
     pub targets: Vec<TargetVerdict>,
+    /// The log with its conclusions drawn again, numbered anew: what reports are made from.
+    pub events: Vec<Event>,
     /// Every conclusion, drawn again, in order.
     pub conclusions: Vec<Conclusion>,
     /// Where the log has other conclusions; empty for a log that was made by this version of the fold and not
@@ -83,7 +85,7 @@ pub fn replay(
         return Err(ReplayError::NoRules);
     };
     let mut fold = Fold::new(rules)?;
-    let (mut logged, mut drawn) = (Vec::new(), Vec::new());
+    let (mut logged, mut drawn, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for event in events {
         let mut payload = Vec::new();
         match (event.kind(), &event.target) {
@@ -101,17 +103,46 @@ pub fn replay(
             }
             _ => {}
         }
-        drawn.extend(fold.apply(event, &payload).conclusions);
+        if !event.kind().is_some_and(is_conclusion) {
+            told.push(event.clone());
+        }
+        for (target, kind) in fold.apply(event, &payload).conclusions {
+            told.push(concluded(event, target.clone(), kind.clone()));
+            drawn.push((target, kind));
+        }
     }
     let verdict = fold.verdict();
+    told.extend(finished(events, verdict.as_ref()));
+    for (seq, event) in (0..).zip(&mut told) {
+        event.seq = seq;
+    }
     let mut differences = differences(&logged, &drawn);
     differences.extend(finish_differs(events, verdict.as_ref(), drawn.len()));
     Ok(Replay {
         verdict,
         targets: fold.target_verdicts(),
+        events: told,
         conclusions: drawn,
         differences,
     })
+}
+
+/// A conclusion, as it stands in a log behind the event it was drawn from.
+fn concluded(event: &Event, target: Option<TargetName>, kind: EventKind) -> Event {
+    Event {
+        attempt: None,
+        target,
+        body: kind.into(),
+        ..event.clone()
+    }
+}
+
+/// The log's last event with the verdict drawn again.
+fn finished(events: &[Event], verdict: Option<&Verdict>) -> Option<Event> {
+    let is_finish = |event: &&Event| matches!(event.kind(), Some(EventKind::RunFinished { .. }));
+    let event = events.iter().rfind(is_finish)?;
+    let verdict = verdict?.clone();
+    Some(concluded(event, None, EventKind::RunFinished { verdict }))
 }
 
 fn differences(logged: &[Conclusion], drawn: &[Conclusion]) -> Vec<Difference> {
