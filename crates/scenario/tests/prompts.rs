@@ -1,4 +1,5 @@
 //! Prompts on recorded consoles are answered, each once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
