@@ -63,6 +63,12 @@ fn count(targets: usize) -> String {
     }
 }
 
+/// A path without the detours that a scenario's relative path leaves in it.
+fn shown(path: &Path) -> String {
+    let real = path.canonicalize();
+    real.as_deref().unwrap_or(path).display().to_string()
+}
+
 fn describe_target(target: &TargetPlan) -> String {
     let mut text = format!(
         "  {} ({}, {}, {})\n",
@@ -77,20 +83,20 @@ fn describe_target(target: &TargetPlan) -> String {
             initrds,
             cmdline,
         } => {
-            text.push_str(&format!("    boots {}", kernel.display()));
+            text.push_str(&format!("    boots {}", shown(kernel)));
             for initrd in initrds {
-                text.push_str(&format!(" + {}", initrd.display()));
+                text.push_str(&format!(" + {}", shown(initrd)));
             }
             text.push_str(&format!(" [{cmdline}]\n"));
         }
         Payload::Script { script, .. } => {
-            text.push_str(&format!("    runs {}\n", script.display()))
+            text.push_str(&format!("    runs {}\n", shown(script)));
         }
     }
     if let Some(image) = &target.image {
         text.push_str(&format!(
             "    flashes {} ({} bytes)\n",
-            image.path.display(),
+            shown(&image.path),
             image.size
         ));
     }

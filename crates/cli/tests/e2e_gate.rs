@@ -10,55 +10,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::Value;
-
-fn stages(target: &Value) -> Vec<String> {
-    let list = target["stages"].as_array().expect("stages");
-    list.iter()
-        .map(|stage| stage["stage"].as_str().expect("stage").to_owned())
-        .collect()
-}
-
-fn assert_flashed_and_booted(target: &Value) {
-    assert_eq!(target["verdict"], "passed", "{target:#}");
-    assert_eq!(target["disk_proof"], "host");
-    assert!(
-        target["image_sha256"]
-            .as_str()
-            .is_some_and(|digest| digest.len() == 64),
-        "{target:#}"
-    );
-    assert_eq!(target["disk_sha256"], target["image_sha256"]);
-    let stages = stages(target);
-    for stage in [
-        "firmware",
-        "dhcp",
-        "script",
-        "kernel",
-        "initrd",
-        "live",
-        "flash",
-        "verify",
-        "disk-boot",
-        "done",
-    ] {
-        assert!(
-            stages.iter().any(|name| name == stage),
-            "no `{stage}` in {stages:?}"
-        );
-    }
-    let times: Vec<u64> = target["stages"]
-        .as_array()
-        .expect("stages")
-        .iter()
-        .flat_map(|stage| {
-            [
-                stage["start_ms"].as_u64().expect("start_ms"),
-                stage["end_ms"].as_u64().expect("end_ms"),
-            ]
-        })
-        .collect();
-    assert!(times.is_sorted(), "stages overlap: {times:?}");
-}
+use support::{assert_flashed_and_booted, stages};
 
 /// The evidence of a run is whole, and a replay of the log gives the same verdict and JUnit.
 fn assert_evidence(run: &support::Finished) {
@@ -215,60 +167,4 @@ fn the_capture_shows_the_boot() {
             "no {protocol} in the capture"
         );
     }
-}
-
-/// An ordinary user needs no root, no `/dev/net/tun` and no group.
-#[test]
-fn an_ordinary_user_passes_the_gate() {
-    require_gate!();
-    bootgate_testkit::require_commands!("setpriv", "cp");
-    bootgate_testkit::require_root!();
-    // A place that the user can read: the repository may be in root's home.
-    let stage = tempfile::tempdir().expect("a temporary folder");
-    let copy = |from: &std::path::Path, to: &std::path::Path| {
-        std::fs::create_dir_all(to.parent().expect("a parent")).expect("a folder");
-        std::fs::copy(from, to).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
-    };
-    let root = support::root();
-    for file in [
-        "target/media/live/vmlinuz",
-        "target/media/live/initrd.img",
-        "target/media/disk/disk.img",
-        "fixtures/scenarios/uefi-flash.toml",
-    ] {
-        copy(&root.join(file), &stage.path().join(file));
-    }
-    copy(
-        std::path::Path::new(env!("CARGO_BIN_EXE_bootgate")),
-        &stage.path().join("bootgate"),
-    );
-    std::fs::create_dir(stage.path().join("home")).expect("a folder");
-    let open = Command::new("sh")
-        .arg("-c")
-        .arg("chmod -R a+rX . && chown -R 65534:65534 home")
-        .current_dir(stage.path())
-        .status();
-    assert!(open.expect("sh runs").success());
-
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "--inh-caps=-all",
-        ])
-        .arg(stage.path().join("bootgate"))
-        .arg("run")
-        .arg(stage.path().join("fixtures/scenarios/uefi-flash.toml"))
-        .arg("--out")
-        .arg(stage.path().join("home/run"))
-        .env("HOME", stage.path().join("home"))
-        .env_remove("XDG_CACHE_HOME")
-        .current_dir(stage.path().join("home"));
-    let mut bootgate = support::program(command);
-    bootgate.folder = stage.path().join("home/run");
-    let run = bootgate.finish();
-    run.assert_code(0);
-    assert_flashed_and_booted(&run.verdict()["targets"][0]);
 }

@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use bootgate_api::{ChunkIndex, DEFAULT_CHUNK_SIZE};
 use bootgate_scenario::{ImageFormat, ImagePlan};
 use sha2::{Digest, Sha256};
 
 use crate::HarnessError;
+use crate::prepare::nonce;
 
 /// Names of the two files that an image is cut into.
 pub const INDEX: &str = "index.json";
@@ -18,6 +21,14 @@ pub const CHUNKS: &str = "image.zst";
 
 /// How many images are kept in the cache; the ones used longest ago go first.
 const KEPT: usize = 8;
+
+/// Time after its last use for which an image is kept in any case: a run may still serve it.
+const IN_USE: Duration = Duration::from_secs(3600);
+
+/// Age at which a folder that was not finished is taken for the remains of a killed run.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+static CUTTING: Mutex<()> = Mutex::new(());
 
 /// An image that can be served.
 #[derive(Clone, Debug)]
@@ -80,13 +91,14 @@ fn cut(plan: &ImagePlan, work: &Path) -> Result<PathBuf, HarnessError> {
         return build(plan, &folder).map(|()| folder);
     };
     let folder = cache.join(key(plan)?);
+    // Runs side by side in this process cut an image once. Other processes may cut it too, in folders of their own.
+    let _cutting = CUTTING.lock().unwrap_or_else(|broken| broken.into_inner());
     if folder.join(INDEX).is_file() {
         // The time of the last use, by which the oldest are dropped. Failing to set it costs a cache hit at most.
-        let _ =
-            File::open(&folder).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+        let _ = File::open(&folder).and_then(|file| file.set_modified(SystemTime::now()));
         return Ok(folder);
     }
-    let unfinished = cache.join(format!(".{}-{}", key(plan)?, std::process::id()));
+    let unfinished = cache.join(format!(".{}", nonce()?));
     let built = build(plan, &unfinished).and_then(|()| {
         // Another run may have been quicker; its result is the same.
         match std::fs::rename(&unfinished, &folder) {
@@ -166,14 +178,20 @@ fn drop_oldest(cache: &Path) {
     let Ok(entries) = std::fs::read_dir(cache) else {
         return;
     };
-    let mut kept: Vec<_> = entries
+    let (mut kept, unfinished): (Vec<_>, Vec<_>) = entries
         .flatten()
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .filter(|(_, path)| path.join(INDEX).is_file())
-        .collect();
+        .partition(|(_, path)| path.join(INDEX).is_file());
     kept.sort();
     let surplus = kept.len().saturating_sub(KEPT);
-    for (_, path) in kept.into_iter().take(surplus) {
+    let abandoned = unfinished
+        .into_iter()
+        .filter(|(time, _)| time.elapsed().is_ok_and(|age| age > ABANDONED));
+    let unused = kept
+        .into_iter()
+        .take(surplus)
+        .filter(|(time, _)| time.elapsed().is_ok_and(|age| age > IN_USE));
+    for (_, path) in unused.chain(abandoned) {
         let _ = std::fs::remove_dir_all(path);
     }
 }

@@ -95,6 +95,57 @@ pub fn events_in(folder: &Path) -> Vec<Value> {
         .collect()
 }
 
+/// Names of the stages that a target went through.
+pub fn stages(target: &Value) -> Vec<String> {
+    let list = target["stages"].as_array().expect("stages");
+    list.iter()
+        .map(|stage| stage["stage"].as_str().expect("stage").to_owned())
+        .collect()
+}
+
+/// The target did all that a flash scenario asks, in order, and the host has compared its disk.
+pub fn assert_flashed_and_booted(target: &Value) {
+    assert_eq!(target["verdict"], "passed", "{target:#}");
+    assert_eq!(target["disk_proof"], "host");
+    assert!(
+        target["image_sha256"]
+            .as_str()
+            .is_some_and(|digest| digest.len() == 64),
+        "{target:#}"
+    );
+    assert_eq!(target["disk_sha256"], target["image_sha256"]);
+    let stages = stages(target);
+    for stage in [
+        "firmware",
+        "dhcp",
+        "script",
+        "kernel",
+        "initrd",
+        "live",
+        "flash",
+        "verify",
+        "disk-boot",
+        "done",
+    ] {
+        assert!(
+            stages.iter().any(|name| name == stage),
+            "no `{stage}` in {stages:?}"
+        );
+    }
+    let times: Vec<u64> = target["stages"]
+        .as_array()
+        .expect("stages")
+        .iter()
+        .flat_map(|stage| {
+            [
+                stage["start_ms"].as_u64().expect("start_ms"),
+                stage["end_ms"].as_u64().expect("end_ms"),
+            ]
+        })
+        .collect();
+    assert!(times.is_sorted(), "stages overlap: {times:?}");
+}
+
 /// A bootgate command line to be run.
 pub struct Bootgate {
     pub command: Command,
