@@ -9,6 +9,7 @@ mod html;
 mod junit;
 mod log;
 mod plain;
+mod screen;
 mod story;
 mod terminal;
 mod text;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::{IsTerminal as _, Stderr};
 use std::time::Duration;
 
 use bootgate_events::{Event, EventKind, TargetName, Verdict};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use crate::screen::{self, Screen};
 use crate::{Reporter, Story, TargetStory, plain, text};
 
 /// Cells of a bar of bytes.
@@ -17,6 +19,7 @@ const BAR_FROM: u64 = 64 * 1024;
 /// Draws on the terminal's standard error.
 pub struct Live {
     bars: MultiProgress,
+    screen: Option<Screen<Stderr>>,
     lines: BTreeMap<TargetName, ProgressBar>,
     story: Story,
 }
@@ -31,7 +34,15 @@ impl Live {
     /// A report on the terminal. Draws nothing where standard error is none.
     #[must_use]
     pub fn new() -> Self {
-        Self::on(ProgressDrawTarget::stderr())
+        if !std::io::stderr().is_terminal() {
+            return Self::on(ProgressDrawTarget::hidden());
+        }
+        let screen = screen::stderr();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 15);
+        Self {
+            screen: Some(screen),
+            ..Self::on(target)
+        }
     }
 
     /// A report on another terminal.
@@ -39,6 +50,7 @@ impl Live {
     pub fn on(terminal: ProgressDrawTarget) -> Self {
         Self {
             bars: MultiProgress::with_draw_target(terminal),
+            screen: None,
             lines: BTreeMap::new(),
             story: Story::default(),
         }
@@ -200,6 +212,9 @@ impl Reporter for Live {
             if !line.is_finished() {
                 line.abandon();
             }
+        }
+        if let Some(screen) = &self.screen {
+            screen.end();
         }
     }
 }
