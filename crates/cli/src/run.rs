@@ -50,6 +50,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(INFRA, &format!("start the runtime: {error}"), ""),
     };
+    bootgate_harness::end_runs_on_panic();
     let code = runtime.block_on(run_all(jobs, &args, attach));
     // A blocked read of the terminal must not hold the process.
     runtime.shutdown_background();

@@ -73,6 +73,16 @@ pub fn prepare(folder: &Path) -> Result<(), HarnessError> {
         .map_err(HarnessError::io("reserve space in", &reserve))
 }
 
+/// A folder that goes when the run does, also where it ends early by an error or a panic.
+pub(crate) struct RemovedAtEnd(pub(crate) PathBuf);
+
+impl Drop for RemovedAtEnd {
+    fn drop(&mut self) {
+        // Gone already where the run came to its end.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Gives back the space kept for the end of a run on a full disk. `false` where it was given back before.
 pub(crate) fn release_reserve(folder: &Path) -> bool {
     fs::remove_file(folder.join(WORK).join(RESERVE)).is_ok()

@@ -7,6 +7,7 @@ mod images;
 mod launcher;
 mod machine;
 mod nonce;
+mod panics;
 mod prepare;
 pub mod proof;
 mod recorder;
@@ -16,5 +17,6 @@ mod segment;
 
 pub use error::HarnessError;
 pub use images::{CHUNKS, INDEX};
+pub use panics::end_runs_on_panic;
 pub use replay::{Replay, replay};
 pub use run::{Attach, RunOptions, RunOutcome, run};

@@ -21,7 +21,7 @@ use crate::machine::{Command, Machine};
 use crate::prepare::{self, Prepared};
 use crate::recorder::{Fact, Recorder};
 use crate::segment::Segment;
-use crate::{HarnessError, folder, nonce, proof};
+use crate::{HarnessError, folder, nonce, panics, proof};
 
 /// Longest time for targets to lose power and tell their last events once the verdict is known.
 const TEARDOWN: Duration = Duration::from_secs(20);
@@ -88,6 +88,7 @@ pub async fn run(
 ) -> Result<RunOutcome, HarnessError> {
     folder::prepare(&options.folder)?;
     let work = options.folder.join(folder::WORK);
+    let _remains = (!options.keep_work).then(|| folder::RemovedAtEnd(work.clone()));
     let preparation = prepare::prepare(
         plan,
         sandbox.as_ref(),
@@ -247,6 +248,7 @@ impl Live<'_> {
                     let error = format!("the sandbox ended on its own ({exit})");
                     self.record(Fact::of_run(HarnessError::infra("sandbox-lost", error, "").to_event()))?;
                 }
+                panic = panics::panicked() => self.record(Fact::of_run(panic))?,
                 () = until(due) => if let Some(deadline) = deadline {
                     self.record(Fact::of(&deadline.target, deadline.expired()))?;
                 },
