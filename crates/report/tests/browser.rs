@@ -1,0 +1,62 @@
+//! The HTML report in a real browser: its script runs under its own content policy, without a network.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+/// The page as the browser has it after its script ran, and what the browser complained of.
+fn opened(report: &Path, fragment: &str) -> (String, String) {
+    let profile = tempfile::tempdir().expect("a folder");
+    let output = Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--enable-logging=stderr",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}{fragment}", report.display()))
+        .output()
+        .expect("chromium runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_report_opens_offline_and_its_script_runs() {
+    bootgate_testkit::require_commands!("chromium");
+    let folder = common::with_consoles("failed");
+    let source = common::report(folder.path(), &common::events("failed"), "report.html");
+    let link = source.split("<a href=\"#").find_map(|rest| {
+        let (fragment, _) = rest.split_once('"')?;
+        fragment.contains('-').then_some(fragment)
+    });
+    let link = link.expect("the evidence links to its events").to_owned();
+    let (page, complaints) = opened(&folder.path().join("report.html"), &format!("#{link}"));
+    assert!(
+        page.contains(" shown</"),
+        "the filter did not count its rows:\n{page}"
+    );
+    assert!(
+        !complaints.contains("Content Security Policy"),
+        "{complaints}"
+    );
+    assert!(!complaints.contains("Uncaught"), "{complaints}");
+    let row = page
+        .split("<details")
+        .find(|part| part.contains(&format!("id=\"{link}\"")));
+    let details = row.expect("the event's row");
+    assert!(
+        details.trim_start().starts_with("open"),
+        "the link does not open its table: {}",
+        &details[..80]
+    );
+}
