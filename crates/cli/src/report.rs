@@ -11,11 +11,7 @@ pub(crate) fn report(args: &ReportArgs) -> ExitCode {
         Ok(replay) => replay,
         Err(error) => {
             let code = if error.is_usage() { USAGE } else { INFRA };
-            return exit::fail(
-                code,
-                &error.to_string(),
-                "name the folder of a run, with events.jsonl in it",
-            );
+            return exit::fail(code, &error.to_string(), &error.hint());
         }
     };
     let file = &replay.file;
@@ -30,8 +26,8 @@ pub(crate) fn report(args: &ReportArgs) -> ExitCode {
     }
     for difference in &replay.differences {
         exit::complain(
-            &format!("the log's conclusion differs from the replay's: {difference}"),
-            "",
+            &format!("the log's conclusions do not follow from its facts: {difference}"),
+            "the log was changed, or another version of bootgate wrote it",
         );
     }
     if replay.differences.is_empty() {

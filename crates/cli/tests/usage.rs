@@ -107,3 +107,83 @@ fn the_shipped_scenarios_pass_check() {
         assert!(told.starts_with(&format!("{name}: ")), "{told}");
     }
 }
+
+#[test]
+fn check_says_what_a_scenario_would_do() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (good, bad) = (
+        folder.path().join("good.toml"),
+        folder.path().join("bad.toml"),
+    );
+    std::fs::write(folder.path().join("vmlinuz"), "a kernel").expect("a file");
+    let text = "[boot]\nkernel = \"vmlinuz\"\n[[expect]]\npattern = 'login:'\nstage = \"live\"\n\
+        [[target]]\nname = \"client\"\nfirmware = \"uefi\"\n";
+    std::fs::write(&good, text).expect("a scenario");
+    std::fs::write(&bad, text.replace("vmlinuz", "vmlinux")).expect("a scenario");
+    let (good, bad) = (good.display().to_string(), bad.display().to_string());
+
+    let (code, told, complaint) = bootgate(&["check", &good]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""));
+    for part in [
+        "good: 1 target",
+        "client (qemu, uefi, ",
+        "vmlinuz",
+        "in live: /login:/",
+    ] {
+        assert!(told.contains(part), "no {part:?} in:\n{told}");
+    }
+
+    // One bad scenario does not hide what is said of the good one.
+    let (code, told, complaint) = bootgate(&["check", &bad, &good]);
+    assert_eq!(code, Some(2));
+    assert!(told.starts_with("good: "), "{told}");
+    for part in ["bad.toml:2", "vmlinux"] {
+        assert!(complaint.contains(part), "no {part:?} in:\n{complaint}");
+    }
+
+    assert_eq!(bootgate(&["check", "/nonexistent.toml"]).0, Some(2));
+}
+
+/// What `doctor` says on this host, with `path` as search path.
+fn doctor(path: Option<&str>) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bootgate"));
+    command.arg("doctor");
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    let output = command.output().expect("bootgate runs");
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).expect("text"),
+    )
+}
+
+#[test]
+fn doctor_names_what_is_missing_and_how_to_mend_it() {
+    let (code, told) = doctor(Some("/nonexistent"));
+    assert_eq!(code, Some(3), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    let missing = lines
+        .iter()
+        .position(|line| line.starts_with("FAIL  qemu "))
+        .unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        lines[missing + 1].contains("fix: apt-get install qemu-system-x86"),
+        "{told}"
+    );
+}
+
+#[test]
+fn doctor_is_content_where_the_gate_runs() {
+    require_gate!();
+    let (code, told) = doctor(None);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!told.contains("FAIL"), "{told}");
+    for name in ["namespaces", "qemu", "uefi-firmware", "ipxe", "accelerator"] {
+        assert!(
+            told.lines()
+                .any(|line| line.starts_with(&format!("ok    {name} "))),
+            "no {name} in:\n{told}"
+        );
+    }
+}

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bootgate_events::EventKind;
+use bootgate_report::LogError;
+use bootgate_scenario::fold::ReplayError;
 
 /// The harness itself could not go on. Never a verdict about what boots.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +41,17 @@ pub enum HarnessError {
         /// What to do.
         hint: String,
     },
+    /// The log of a run can be read but not judged.
+    #[error("judge the run in `{folder}` again: {error}", folder = folder.display())]
+    Replay {
+        /// The run folder.
+        folder: PathBuf,
+        /// Why.
+        error: ReplayError,
+    },
     /// The log of a run cannot be read.
     #[error(transparent)]
-    Log(#[from] bootgate_report::LogError),
+    Log(#[from] LogError),
     /// A report cannot be written.
     #[error(transparent)]
     Report(#[from] bootgate_report::ReportError),
@@ -78,6 +88,14 @@ impl HarnessError {
                 "name an empty folder, or one of an earlier run, with --out".to_owned()
             }
             Self::Infra { hint, .. } => hint.clone(),
+            Self::Log(LogError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                "name the folder of a run, with `events.jsonl` in it".to_owned()
+            }
+            Self::Replay {
+                error: ReplayError::Console { .. },
+                ..
+            } => "a log is judged together with its console logs: take the whole run folder"
+                .to_owned(),
             _ => String::new(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bootgate_events::{TargetName, Verdict};
+use bootgate_events::{EventKind, TargetName, Verdict};
 use bootgate_report::VerdictFile;
 use bootgate_scenario::fold::{self, Difference};
 
@@ -37,14 +37,22 @@ pub fn replay(run_folder: &Path) -> Result<Replay, HarnessError> {
     let replayed = fold::replay(&logged, |target, offset, len| {
         consoles.read(target, offset, len)
     })
-    .map_err(|error| HarnessError::Rules(error.to_string()))?;
+    .map_err(|error| HarnessError::Replay {
+        folder: run_folder.to_owned(),
+        error,
+    })?;
     let verdict = replayed.verdict.unwrap_or(Verdict::Infra {
         what: "no-verdict".to_owned(),
         error: "the log ends before every target has a verdict".to_owned(),
     });
+    // A run that was killed may not have come to write what follows from its last fact.
+    let whole = logged
+        .iter()
+        .any(|event| matches!(event.kind(), Some(EventKind::RunFinished { .. })));
     let differences = replayed
         .differences
         .iter()
+        .filter(|difference| whole || difference.logged.is_some())
         .take(TOLD)
         .map(describe)
         .collect();
