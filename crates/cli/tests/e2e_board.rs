@@ -126,21 +126,22 @@ fn lab(folder: &Path, line: &NullModem) -> PathBuf {
     lab
 }
 
-/// Runs bootgate with `lab` in a network namespace that has a tap `lab0` with the servers' address, after `first`.
-fn run_in_lab(lab: &Path, first: &str) -> support::Finished {
+/// Bootgate with `lab` in a network namespace that has a tap `lab0` with the servers' address, after `first`.
+fn in_lab(lab: &Path, first: &str) -> support::Bootgate {
     let mut command = Command::new("unshare");
     command.args(["--net", "sh", "-ec"]);
     let mut bootgate = support::program(command);
+    // `exec`, so that signals reach bootgate.
     let script = format!(
         "ip link set lo up\nip tuntap add dev lab0 mode tap\nip address add 10.88.0.1/24 dev lab0\nip link set lab0 up\n{first}\n\
-         {} run {} --lab {} --out {}",
+         exec {} run {} --lab {} --out {}",
         env!("CARGO_BIN_EXE_bootgate"),
         support::scenario("uefi-flash.toml").display(),
         lab.display(),
         bootgate.folder.display(),
     );
     bootgate.command.arg(script);
-    bootgate.finish()
+    bootgate
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn the_uefi_scenario_passes_unchanged_on_a_board() {
     bootgate_testkit::require_commands!("unshare", "ip");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let line = null_modem();
-    let run = run_in_lab(&lab(folder.path(), &line), "");
+    let run = in_lab(&lab(folder.path(), &line), "").finish();
     run.assert_code(0);
     let target = &run.verdict()["targets"][0];
     assert_eq!(target["driver"], "board");
@@ -167,18 +168,38 @@ fn the_uefi_scenario_passes_unchanged_on_a_board() {
 }
 
 #[test]
+fn an_interrupted_run_switches_the_board_off() {
+    require_gate!();
+    bootgate_testkit::require_root!();
+    bootgate_testkit::require_commands!("unshare", "ip");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let line = null_modem();
+    let run = in_lab(&lab(folder.path(), &line), "").start();
+    run.wait_for("the firmware's first words", |event| {
+        event["kind"] == "console-chunk"
+    });
+    assert!(folder.path().join("pid").exists(), "the board is on");
+    run.signal("INT");
+    let run = run.finish();
+    run.assert_code(130);
+    assert_eq!(run.verdict()["verdict"], "interrupted");
+    assert!(!folder.path().join("pid").exists(), "the board is on");
+    support::assert_none_left(&folder.path().display().to_string());
+}
+
+#[test]
 fn a_taken_port_is_named() {
     require_gate!();
     bootgate_testkit::require_root!();
-    bootgate_testkit::require_commands!("unshare", "ip", "ss", "dnsmasq");
+    bootgate_testkit::require_commands!("unshare", "ip", "ss", "dnsmasq", "setpriv");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let line = null_modem();
     let lab = lab(folder.path(), &line);
     // Another DHCP server has the port.
-    let first = "dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=lab0 --bind-interfaces \
-         --dhcp-range=10.88.0.20,10.88.0.30 --dhcp-leasefile=/dev/null --log-facility=/dev/null & trap 'kill $!' EXIT\n\
+    let first = "setpriv --pdeathsig KILL dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=lab0 --bind-interfaces \
+         --dhcp-range=10.88.0.20,10.88.0.30 --dhcp-leasefile=/dev/null --log-facility=/dev/null &\n\
          until ss -Huln sport = :67 | grep -q .; do :; done";
-    let run = run_in_lab(&lab, first);
+    let run = in_lab(&lab, first).finish();
     run.assert_code(3);
     assert_eq!(run.verdict()["cause"], "port-taken", "{}", run.told());
     assert!(run.stdout.contains(":67"), "{}", run.told());
