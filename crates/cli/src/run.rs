@@ -199,15 +199,17 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
         }
     }
     console::restore();
-    if interrupts.borrow().is_some() {
+    let interrupted = interrupts.borrow().is_some();
+    if interrupted && ended.len() < names.len() {
         code = 130;
     }
     signals.abort();
     if let Some(column) = column {
+        let missing = if interrupted { "not run" } else { "no verdict" };
         exit::say("");
         for name in &names {
             let verdict = ended.iter().find(|ended| ended.name == *name);
-            let verdict = verdict.map_or("not run to its end", |ended| ended.verdict);
+            let verdict = verdict.map_or(missing, |ended| ended.verdict);
             exit::say(&format!("{name:<column$} | {verdict}"));
         }
     }

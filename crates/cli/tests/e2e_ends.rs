@@ -49,6 +49,45 @@ fn sigterm_ends_a_run_with_130() {
 }
 
 #[test]
+fn scenarios_still_to_come_are_not_run_after_a_signal() {
+    require_gate!();
+    let run = support::run(&support::scenario("bios-flash.toml"))
+        .arg(support::scenario("uefi-flash.toml"))
+        .start();
+    support::wait_for_in(
+        &run.folder().join("bios-flash"),
+        "firmware",
+        entered("firmware"),
+    );
+    run.signal("INT");
+    let run = run.finish();
+    run.assert_code(130);
+    let end = "bios-flash | interrupted\nuefi-flash | not run\n";
+    assert!(run.stdout.ends_with(end), "{}", run.told());
+    assert!(!run.folder.join("uefi-flash").exists());
+    support::assert_none_left(&run.folder.display().to_string());
+}
+
+/// A terminal sends Ctrl-C to all of its foreground processes; those of the sandbox are none of them.
+#[test]
+fn a_signal_to_the_whole_process_group_is_an_interruption_too() {
+    use std::os::unix::process::CommandExt;
+    require_gate!();
+    let mut run = support::run(&support::scenario("bios-flash.toml"));
+    run.command.process_group(0);
+    let run = run.start();
+    run.wait_for("firmware", entered("firmware"));
+    let group = format!("-{}", run.pid());
+    let sent = Command::new("kill")
+        .args(["-s", "INT", "--", &group])
+        .status();
+    assert!(sent.expect("kill runs").success());
+    let run = run.finish();
+    run.assert_code(130);
+    assert_eq!(run.verdict()["verdict"], "interrupted");
+}
+
+#[test]
 fn a_killed_supervisor_takes_everything_with_it() {
     require_gate!();
     let before = support::host_network();

@@ -239,22 +239,7 @@ impl Started {
 
     /// Waits until the log has an event that `wanted` accepts.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let path = self.folder().join("events.jsonl");
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let events = text
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            if let Some(event) = events.into_iter().find(&wanted) {
-                return event;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{what} did not happen; the log so far:\n{text}"
-            );
-            poll_pause();
-        }
+        wait_for_in(self.folder(), what, wanted)
     }
 
     /// Sends a signal by name, such as `INT`.
@@ -284,6 +269,26 @@ impl Drop for Started {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// Waits until the log in `folder` has an event that `wanted` accepts.
+pub fn wait_for_in(folder: &Path, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let path = folder.join("events.jsonl");
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        if let Some(event) = events.into_iter().find(&wanted) {
+            return event;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{what} did not happen; the log so far:\n{text}"
+        );
+        poll_pause();
     }
 }
 
