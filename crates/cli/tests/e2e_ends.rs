@@ -101,6 +101,28 @@ fn a_killed_supervisor_takes_everything_with_it() {
 }
 
 #[test]
+fn a_killed_holder_takes_everything_with_it_and_is_named() {
+    require_gate!();
+    let before = support::host_network();
+    let run = booting();
+    let folder = run.folder().display().to_string();
+    let pid = run.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.expect("the kernel tells a process's children");
+    let [holder] = children.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("not one child but: {children}");
+    };
+    support::signal(holder.parse().expect("a process"), "KILL");
+    let run = run.finish();
+    run.assert_code(3);
+    let verdict = run.verdict();
+    assert_eq!(verdict["verdict"], "infra");
+    assert_eq!(verdict["cause"], "sandbox-lost", "{verdict:#}");
+    support::assert_none_left(&folder);
+    assert_eq!(support::host_network(), before);
+}
+
+#[test]
 fn a_killed_qemu_is_an_infrastructure_fault() {
     require_gate!();
     let run = booting();

@@ -236,6 +236,11 @@ impl Live<'_> {
                 signal = wait_for_signal(&mut interrupts) => {
                     self.record(Fact::of_run(EventKind::Interrupted { signal: signal.to_owned() }))?;
                 }
+                // Before what its processes tell, which all end with it.
+                exit = holder_gone(self.sandbox) => {
+                    let error = format!("the sandbox ended on its own ({exit})");
+                    self.record(Fact::of_run(HarnessError::infra("sandbox-lost", error, "").to_event()))?;
+                }
                 input = queue.recv() => match input {
                     Some(Input::Fact(fact)) => self.record(fact)?,
                     Some(Input::Console(target, bytes)) => {
@@ -244,10 +249,6 @@ impl Live<'_> {
                     }
                     None => return Ok(()),
                 },
-                exit = holder_gone(self.sandbox) => {
-                    let error = format!("the sandbox ended on its own ({exit})");
-                    self.record(Fact::of_run(HarnessError::infra("sandbox-lost", error, "").to_event()))?;
-                }
                 panic = panics::panicked() => self.record(Fact::of_run(panic))?,
                 () = until(due) => if let Some(deadline) = deadline {
                     self.record(Fact::of(&deadline.target, deadline.expired()))?;

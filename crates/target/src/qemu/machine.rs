@@ -249,7 +249,12 @@ impl Qemu {
         .await;
         tokio::spawn(watcher.run());
         // From here on the machine is stopped when `running` is dropped, by an error or by its owner.
-        command(&running.qmp, "cont", Value::Null).await?;
+        let resumed = running.qmp.execute("cont", Value::Null, COMMAND_LIMIT);
+        match resumed.await {
+            // Where QEMU has ended in between, the watcher knows how, and tells it.
+            Ok(_) | Err(QmpError::Closed) => {}
+            Err(error) => return Err(command_error("cont", &error)),
+        }
         self.running = Some(running);
         Ok(())
     }
@@ -359,19 +364,20 @@ async fn command(qmp: &Qmp, name: &str, arguments: Value) -> Result<(), TargetEr
     qmp.execute(name, arguments, COMMAND_LIMIT)
         .await
         .map(drop)
-        .map_err(|error| TargetError::Qmp {
-            command: name.to_owned(),
-            problem: error.to_string(),
-        })
+        .map_err(|error| command_error(name, &error))
+}
+
+fn command_error(name: &str, error: &QmpError) -> TargetError {
+    TargetError::Qmp {
+        command: name.to_owned(),
+        problem: error.to_string(),
+    }
 }
 
 fn start_error(error: &QmpError, stderr: String) -> TargetError {
     match error {
         QmpError::Closed => TargetError::QemuEnded { stderr },
-        other => TargetError::Qmp {
-            command: "qmp_capabilities".to_owned(),
-            problem: other.to_string(),
-        },
+        other => command_error("qmp_capabilities", other),
     }
 }
 
