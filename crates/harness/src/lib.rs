@@ -5,6 +5,7 @@ mod error;
 pub mod folder;
 mod images;
 mod launcher;
+mod live;
 mod machine;
 mod nonce;
 mod panics;

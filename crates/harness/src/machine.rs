@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::live::Input;
 use crate::recorder::Fact;
-use crate::run::Input;
 
 /// Console bytes are logged at a line's end, or this long after the first byte of a chunk: long enough that a slow
 /// serial port makes one event of a prompt, short enough that nobody notices.
