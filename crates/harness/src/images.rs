@@ -165,10 +165,14 @@ fn key(plan: &ImagePlan) -> Result<String, HarnessError> {
 
 /// `$XDG_CACHE_HOME/bootgate/images`, or the same under `~/.cache`; `None` where it cannot be made.
 fn cache_folder() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    // A home that does not exist, as system users have it, is not made.
+    let home = || folder("HOME").filter(|home| home.is_dir());
+    let base = folder("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")))?;
     let folder = base.join("bootgate").join("images");
     std::fs::create_dir_all(&folder).ok()?;
     Some(folder)

@@ -42,11 +42,14 @@ fn screen(events: &[Event], columns: u16, finish: bool) -> String {
         live.finish();
         return terminal.contents();
     }
-    // Draws are limited in number; the clock in the line tells that one came after the events.
+    // Draws are limited in number; the clock in the line tells that one came after the events. Where it is cut off, the
+    // line itself does.
+    let title = "uefi-flash (tcg)".len().div_ceil(usize::from(columns));
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         let screen = terminal.contents();
-        if !screen.contains(" 0.0 s") || Instant::now() > deadline {
+        let drawn = screen.lines().count() > title && !screen.contains(" 0.0 s");
+        if drawn || Instant::now() > deadline {
             return screen;
         }
         std::thread::yield_now();

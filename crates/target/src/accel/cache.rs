@@ -11,14 +11,15 @@ use crate::discovery::QemuBinary;
 pub(super) const REVISION: u32 = 1;
 
 /// `$XDG_CACHE_HOME/bootgate/calibration.json`, with `~/.cache` where the variable is not set; `None` where there is
-/// no home either.
+/// no home either. A home that does not exist, as system users have it, is not made.
 pub(super) fn path() -> Option<PathBuf> {
     let folder = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    let home = || folder("HOME").filter(|home| home.is_dir());
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")))?;
     Some(cache.join("bootgate").join("calibration.json"))
 }
 
