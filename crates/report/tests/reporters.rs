@@ -42,13 +42,18 @@ fn screen(events: &[Event], columns: u16, finish: bool) -> String {
         live.finish();
         return terminal.contents();
     }
-    // Draws are limited in number; the clock in the line tells that one came after the events. Where it is cut off, the
-    // line itself does.
-    let title = "uefi-flash (tcg)".len().div_ceil(usize::from(columns));
+    // Draws are limited in number, and each line has its own; the clock in a line tells that it came after the events.
+    let (title, targets) = match events[0].kind() {
+        Some(EventKind::RunStarted {
+            scenario, targets, ..
+        }) => (format!("{scenario} (tcg)"), targets.len()),
+        other => panic!("a log begins with its rules: {other:?}"),
+    };
+    let lines = title.len().div_ceil(usize::from(columns)) + targets;
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         let screen = terminal.contents();
-        let drawn = screen.lines().count() > title && !screen.contains(" 0.0 s");
+        let drawn = screen.lines().count() >= lines && !screen.contains(" 0.0 s");
         if drawn || Instant::now() > deadline {
             return screen;
         }
