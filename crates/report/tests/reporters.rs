@@ -53,7 +53,8 @@ fn screen(events: &[Event], columns: u16, finish: bool) -> String {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         let screen = terminal.contents();
-        let drawn = screen.lines().count() >= lines && !screen.contains(" 0.0 s");
+        let whole = screen.lines().all(|line| !line.trim().is_empty());
+        let drawn = screen.lines().count() >= lines && whole && !screen.contains(" 0.0 s");
         if drawn || Instant::now() > deadline {
             return screen;
         }
