@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bootgate_events::TargetName;
+use bootgate_events::{TargetName, Verdict};
 use bootgate_harness::{RunOptions, RunOutcome};
 use bootgate_hostnet::{Sandbox, SandboxConfig};
 use bootgate_report::{Live, Plain, Reporter};
 use bootgate_scenario::{Driver, Plan};
-use bootgate_target::accel::AccelChoice;
+use bootgate_target::accel::{self, AccelChoice};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
@@ -24,6 +24,8 @@ use crate::lines::Named;
 struct Job {
     plan: Plan,
     sandbox: Option<Sandbox>,
+    /// A second one, for a run that starts again because KVM failed in its middle.
+    spare: Option<Sandbox>,
     folder: PathBuf,
 }
 
@@ -74,19 +76,22 @@ fn jobs(args: &RunArgs) -> Result<VecDeque<Job>, ExitCode> {
             .targets
             .iter()
             .any(|target| matches!(target.driver, Driver::Qemu(_)));
-        let sandbox = virtual_targets
-            .then(|| Sandbox::enter(SandboxConfig::default()))
-            .transpose()
-            .map_err(|error| {
-                exit::fail(INFRA, &error.to_string(), error.hint().unwrap_or_default())
-            })?;
+        let retry = matches!(args.accel, AccelArg::Auto) && accel::kvm_is_plausible();
         jobs.push_back(Job {
             plan,
-            sandbox,
+            sandbox: sandbox(virtual_targets)?,
+            spare: sandbox(virtual_targets && retry)?,
             folder,
         });
     }
     Ok(jobs)
+}
+
+fn sandbox(wanted: bool) -> Result<Option<Sandbox>, ExitCode> {
+    let sandbox = wanted.then(|| Sandbox::enter(SandboxConfig::default()));
+    sandbox
+        .transpose()
+        .map_err(|error| exit::fail(INFRA, &error.to_string(), error.hint().unwrap_or_default()))
 }
 
 /// The run folder of each plan.
@@ -166,24 +171,35 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..workers {
         let (queue, interrupts, attach) = (Arc::clone(&queue), interrupts.clone(), attach.clone());
-        let (accel, keep_work) = (accel(args.accel), args.keep_work);
+        let (accel, keep_work) = (choice(args.accel), args.keep_work);
         running.spawn(async move {
             let mut ended = Vec::new();
             while let Some(job) = next(&queue).await {
                 if interrupts.borrow().is_some() {
                     return ended;
                 }
-                let (reporters, attach) = front(attach.as_ref(), &job.plan.name, column);
-                let options = RunOptions {
-                    folder: job.folder.clone(),
-                    accel,
-                    clients,
-                    keep_work,
-                    reporters,
-                    attach,
-                    interrupts: interrupts.clone(),
+                let options = |accel| {
+                    let (reporters, attach) = front(attach.as_ref(), &job.plan.name, column);
+                    RunOptions {
+                        folder: job.folder.clone(),
+                        accel,
+                        clients,
+                        keep_work,
+                        reporters,
+                        attach,
+                        interrupts: interrupts.clone(),
+                    }
                 };
-                let outcome = bootgate_harness::run(&job.plan, job.sandbox, options).await;
+                let mut outcome =
+                    bootgate_harness::run(&job.plan, job.sandbox, options(accel)).await;
+                if let (true, Some(spare)) = (kvm_failed(&outcome), job.spare) {
+                    exit::complain(
+                        &format!("{}: KVM failed in the middle of a boot", job.plan.name),
+                        "it is run once more with TCG; --accel tcg does so from the start",
+                    );
+                    let options = options(AccelChoice::Tcg);
+                    outcome = bootgate_harness::run(&job.plan, Some(spare), options).await;
+                }
                 ended.push(conclude(&job.plan.name, column, outcome));
             }
             ended
@@ -256,6 +272,13 @@ fn front(
     (vec![reporter], None)
 }
 
+/// Whether the run ended because KVM could not go on, which says nothing about what boots.
+fn kvm_failed(outcome: &Result<RunOutcome, bootgate_harness::HarnessError>) -> bool {
+    outcome.as_ref().is_ok_and(
+        |outcome| matches!(&outcome.verdict, Verdict::Infra { what, .. } if what == "kvm-error"),
+    )
+}
+
 /// How one scenario ended.
 struct Ended {
     name: String,
@@ -314,7 +337,7 @@ async fn watch_signals(interrupt: watch::Sender<Option<&'static str>>) {
     }
 }
 
-fn accel(arg: AccelArg) -> AccelChoice {
+fn choice(arg: AccelArg) -> AccelChoice {
     match arg {
         AccelArg::Auto => AccelChoice::Auto,
         AccelArg::Kvm => AccelChoice::Kvm,

@@ -94,7 +94,7 @@ pub async fn decide(
             reason: "TCG was asked for".to_owned(),
         });
     }
-    let doubt = match kvm_doubt(Path::new("/proc/cpuinfo"), Path::new("/dev/kvm")) {
+    let doubt = match kvm_doubt(Path::new(CPUINFO), Path::new(KVM)) {
         Some(doubt) => doubt,
         None => match probe::run(Accel::Kvm, qemu, launcher).await {
             Ok(_) => {
@@ -117,6 +117,16 @@ pub async fn decide(
         }),
     }
 }
+
+/// Whether KVM may work here, as far as can be told without starting anything. Where it may, a guest can still show
+/// that it does not, in spite of the probe.
+#[must_use]
+pub fn kvm_is_plausible() -> bool {
+    kvm_doubt(Path::new(CPUINFO), Path::new(KVM)).is_none()
+}
+
+const CPUINFO: &str = "/proc/cpuinfo";
+const KVM: &str = "/dev/kvm";
 
 /// Why KVM cannot be trusted here, judged without starting anything. A `/dev/kvm` that opens proves little: on a host
 /// that is a guest without nested virtualisation it may be there and run SeaBIOS, and fail on everything else.

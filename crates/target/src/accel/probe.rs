@@ -16,9 +16,14 @@ use crate::discovery::QemuBinary;
 use crate::qemu::{KillGuard, cpu_model, socket_pair};
 use crate::{LaunchSpec, Launched, Launcher};
 
-/// Longest time for the probe: a hundred times what it takes where it was written, since a guest that hangs is one of
-/// the answers.
-const LIMIT: Duration = Duration::from_secs(20);
+/// Longest time for the probe: a hundred times what it takes, since a guest that hangs is one of the answers. Hardware
+/// takes some milliseconds, and everybody waits for a KVM that hangs.
+fn limit(accel: Accel) -> Duration {
+    Duration::from_secs(match accel {
+        Accel::Kvm => 4,
+        Accel::Tcg => 20,
+    })
+}
 
 /// Number of the guest's voice in QEMU.
 const DEBUGCON_FD: i32 = 10;
@@ -40,16 +45,17 @@ pub(super) async fn run(
         .map_err(|error| problem(format!("start `{}`: {error}", qemu.path.display())))?;
     let Launched { exit, control, .. } = launched;
     let guard = KillGuard(control);
-    let rounds = timeout(LIMIT, listen(voice)).await;
+    let limit = limit(accel);
+    let rounds = timeout(limit, listen(voice)).await;
     let heard = match rounds {
         Ok(Ok(fastest)) => Ok(fastest),
         Ok(Err(error)) => Err(format!("it ended early ({error})")),
-        Err(_) => Err(format!("it did not finish within {} s", LIMIT.as_secs())),
+        Err(_) => Err(format!("it did not finish within {} s", limit.as_secs())),
     };
     if heard.is_err() {
         drop(guard);
     }
-    let outcome = timeout(LIMIT, exit).await;
+    let outcome = timeout(limit, exit).await;
     let ended_well = matches!(outcome, Ok(outcome) if outcome.code == Some(rom::EXIT_STATUS));
     match heard {
         Ok(fastest) if ended_well => Ok(fastest),
