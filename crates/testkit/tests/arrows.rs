@@ -1,5 +1,6 @@
 //! The crates depend on each other only along the arrows of the design (docs/design.md), and the pure ones on no
 //! runtime.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
