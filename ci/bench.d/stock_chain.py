@@ -111,7 +111,7 @@ def machine():
 
 def own_file(arg):
     """The argument with a blank disk and a fresh variable store in place of bootgate's."""
-    for path in re.findall(r'"filename":"([^"]*/work/[^"]*)"', arg):
+    for path in re.findall(r'"filename":"([^"]*(?:/disk\.raw|-vars\.fd))"', arg):
         copy = folder / pathlib.Path(path).name
         if copy.suffix == ".fd":
             shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.fd", copy)
