@@ -9,8 +9,10 @@ use bootgate_events::MacAddr;
 use bootgate_netboot::dhcp::{DhcpConfig, Responder};
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 use libfuzzer_sys::fuzz_target;
+use packets::split;
 
-const SEPARATOR: &[u8] = b"PKT!";
+mod packets;
+
 const MAX_LEASES: usize = 8;
 
 /// Every second machine may boot from the network.
@@ -26,23 +28,6 @@ impl MachineLookup for Machines {
             },
         })
     }
-}
-
-fn split(data: &[u8]) -> Vec<&[u8]> {
-    let mut packets = Vec::new();
-    let mut start = 0;
-    let mut at = 0;
-    while at + SEPARATOR.len() <= data.len() {
-        if data[at..].starts_with(SEPARATOR) {
-            packets.push(&data[start..at]);
-            at += SEPARATOR.len();
-            start = at;
-        } else {
-            at += 1;
-        }
-    }
-    packets.push(&data[start..]);
-    packets
 }
 
 fuzz_target!(|data: &[u8]| {

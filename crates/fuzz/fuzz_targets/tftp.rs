@@ -7,25 +7,9 @@ use std::time::Duration;
 
 use bootgate_netboot::tftp::{Limits, ReadRequest, Transfer, Transmit};
 use libfuzzer_sys::fuzz_target;
+use packets::split;
 
-const SEPARATOR: &[u8] = b"PKT!";
-
-fn split(data: &[u8]) -> Vec<&[u8]> {
-    let mut packets = Vec::new();
-    let mut start = 0;
-    let mut at = 0;
-    while at + SEPARATOR.len() <= data.len() {
-        if data[at..].starts_with(SEPARATOR) {
-            packets.push(&data[start..at]);
-            at += SEPARATOR.len();
-            start = at;
-        } else {
-            at += 1;
-        }
-    }
-    packets.push(&data[start..]);
-    packets
-}
+mod packets;
 
 /// Takes all that is to be sent now; the number of the last block.
 fn drain(transfer: &mut Transfer, now: Duration, size: u64) -> Option<[u8; 2]> {
