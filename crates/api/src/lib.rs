@@ -3,9 +3,14 @@
 //! Paths are built here too, so that server and client cannot disagree about them.
 
 mod chunks;
+mod lab;
 mod plan;
 
 pub use chunks::{Chunk, ChunkIndex, ChunkIndexError, DEFAULT_CHUNK_SIZE, INDEX_SCHEMA, Sha256Hex};
+pub use lab::{
+    Attempt, BootMode, DiskFacts, DiskState, ExpectedFlash, ExplainStep, Explanation, FlashOrder,
+    Inventory, Lease, LeaseState, LocalBoot, Machine, NicFacts, Nonce, NonceParseError, UnixMicros,
+};
 pub use plan::{
     AfterFlash, AgentHello, BootPlan, Completion, DiskSelector, Failure, FlashPlan, Progress, paths,
 };

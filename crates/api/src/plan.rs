@@ -11,6 +11,11 @@ use crate::Sha256Hex;
 pub enum BootPlan {
     /// Flash an image.
     Flash(FlashPlan),
+    /// Tell what the machine is made of ([`paths::inventory`]), then do what is said here.
+    Inventory {
+        /// What to do when it was told.
+        after: AfterFlash,
+    },
     /// Nothing to do: print the ready marker and stay up until power is cut.
     Stay,
 }
@@ -144,6 +149,24 @@ pub mod paths {
     #[must_use]
     pub fn complete(nonce: &AttemptId) -> String {
         attempt(nonce, "complete")
+    }
+
+    /// `POST` [`Inventory`](crate::Inventory).
+    #[must_use]
+    pub fn inventory(nonce: &AttemptId) -> String {
+        attempt(nonce, "inventory")
+    }
+
+    /// `GET`, by an installer: the attempt's rendered answer file.
+    #[must_use]
+    pub fn answer(nonce: &AttemptId) -> String {
+        attempt(nonce, "answer")
+    }
+
+    /// `GET` or `POST`, by an installer: the installation is done. Behind `?failed=TEXT` it says that it failed.
+    #[must_use]
+    pub fn installed(nonce: &AttemptId) -> String {
+        attempt(nonce, "installed")
     }
 
     /// `POST` [`super::Failure`].

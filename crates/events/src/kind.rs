@@ -232,6 +232,62 @@ event_kinds! {
         /// How often this attempt's script was fetched before.
         earlier: u32,
     }
+    /// A contact opened this attempt; it is in the log of a machine's boot, behind the rules.
+    AttemptOpened = "attempt-opened" {
+        /// The machine.
+        mac: MacAddr,
+        /// Its boot mode.
+        mode: String,
+        /// Why this is a new attempt and not the one before, in words.
+        reason: String,
+    }
+    /// A machine that was not known made contact.
+    MachineDiscovered = "machine-discovered" {
+        /// Its hardware address.
+        mac: MacAddr,
+        /// The boot mode it was given.
+        mode: String,
+    }
+    /// A machine was handed back to its firmware, to boot its disk.
+    LocalBootServed = "local-boot-served" {
+        /// The machine.
+        mac: MacAddr,
+        /// How: `exit`, `sanboot 0x80`, `no bootfile`, or the loader's own words for it.
+        how: String,
+    }
+    /// A machine may not boot what its mode says, and is told so instead.
+    BootRefused = "boot-refused" {
+        /// The machine.
+        mac: MacAddr,
+        /// Why: a half-written disk, too many flashes that failed.
+        reason: String,
+    }
+    /// The agent sent what the machine is made of.
+    InventoryReceived = "inventory-received" {
+        /// The machine.
+        mac: MacAddr,
+        /// Processor, memory, disks and interfaces in one line.
+        summary: String,
+    }
+    /// The installer called back.
+    InstallReported = "install-reported" {
+        /// Whether it says that it is done.
+        succeeded: bool,
+        /// What it says.
+        message: String,
+    }
+    /// A DHCP server that is not ours was noticed on the segment.
+    DhcpServerSeen = "dhcp-server-seen" {
+        /// Its address (option 54).
+        address: IpAddr,
+        /// Its hardware address, where the frame was seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mac: Option<MacAddr>,
+        /// The interface it was noticed on.
+        interface: String,
+        /// What gave it away.
+        by: String,
+    }
     /// The agent asked for its plan.
     AgentStarted = "agent-started" {
         /// Version of the agent.

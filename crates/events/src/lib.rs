@@ -20,7 +20,7 @@ pub use facts::{
 pub use ids::{AttemptId, MacAddr, MacParseError, RunId, TargetName};
 pub use kind::EventKind;
 pub use rules::{
-    DiskProofKind, FaultAction, FaultRule, FaultTrigger, ForbidRule, KeyRule, MarkerRule,
+    DiskProofKind, FaultAction, FaultRule, FaultTrigger, ForbidRule, Goal, KeyRule, MarkerRule,
     TargetRules, VerdictRules,
 };
 pub use stage::{Stage, StageParseError};

@@ -41,6 +41,37 @@ pub struct TargetRules {
     /// Faults the scenario asks for.
     #[serde(default)]
     pub faults: Vec<FaultRule>,
+    /// What the attempt must reach besides.
+    #[serde(default, skip_serializing_if = "Goal::is_none")]
+    pub goal: Goal,
+}
+
+/// What an attempt must reach besides its markers and its disk: a machine of a lab boots without a console, and its
+/// boot mode says when it has done what it was to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Goal {
+    /// Nothing besides.
+    #[default]
+    None,
+    /// The machine was handed back to its firmware to boot its disk
+    /// ([`EventKind::LocalBootServed`](crate::EventKind::LocalBootServed)).
+    LocalBoot,
+    /// The agent sent what the machine is made of
+    /// ([`EventKind::InventoryReceived`](crate::EventKind::InventoryReceived)).
+    Inventory,
+    /// The installer called back ([`EventKind::InstallReported`](crate::EventKind::InstallReported)).
+    Install,
+    /// The operator's script was fetched as a whole (a completed transfer of the role `script`).
+    Script,
+}
+
+impl Goal {
+    /// Whether nothing is asked for besides.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Goal::None
+    }
 }
 
 /// A marker that must appear.

@@ -112,6 +112,16 @@ pub enum Cause {
         /// What it said.
         error: String,
     },
+    /// The installer says that it failed.
+    InstallFailed {
+        /// What it said.
+        error: String,
+    },
+    /// The server may not let the machine boot what its mode says.
+    BootRefused {
+        /// Why.
+        error: String,
+    },
     /// The disk is not equal to the image.
     DiskDiffers {
         /// Offset of the first difference.
@@ -142,6 +152,8 @@ impl Cause {
             Cause::DeadlineExpired { .. } => "deadline-expired",
             Cause::FileRefused { .. } => "file-refused",
             Cause::AgentFailed { .. } => "agent-failed",
+            Cause::InstallFailed { .. } => "install-failed",
+            Cause::BootRefused { .. } => "boot-refused",
             Cause::DiskDiffers { .. } => "disk-differs",
             Cause::PoweredOff { .. } => "powered-off",
             Cause::UnexpectedReset => "unexpected-reset",
@@ -174,6 +186,8 @@ impl fmt::Display for Cause {
                 write!(f, "the client was refused `{path}` ({code}): {reason}")
             }
             Cause::AgentFailed { error } => write!(f, "the agent gave up: {error}"),
+            Cause::InstallFailed { error } => write!(f, "the installer failed: {error}"),
+            Cause::BootRefused { error } => write!(f, "the server refused to boot it: {error}"),
             Cause::DiskDiffers { first_difference } => {
                 write!(
                     f,

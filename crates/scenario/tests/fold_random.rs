@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use bootgate_events::{
     ArtifactRole, AttemptId, ByteRange, DeadlineKind, DhcpFacts, DiskProofKind, Event, EventBody,
-    EventKind, FaultAction, FaultRule, FaultTrigger, FlashPhase, ForbidRule, MacAddr, MarkerRule,
-    PowerCause, Protocol, RunId, SCHEMA, Stage, TargetName, TargetRules, UnknownEvent, Verdict,
-    VerdictRules,
+    EventKind, FaultAction, FaultRule, FaultTrigger, FlashPhase, ForbidRule, Goal, MacAddr,
+    MarkerRule, PowerCause, Protocol, RunId, SCHEMA, Stage, TargetName, TargetRules, UnknownEvent,
+    Verdict, VerdictRules,
 };
 use bootgate_scenario::fold::{Action, Fold};
 use proptest::prelude::*;
@@ -41,6 +41,7 @@ fn rules(proof: Option<DiskProofKind>, disk_boot: bool) -> TargetRules {
             on: FaultTrigger::Enter(Stage::Kernel),
             action: FaultAction::PowerOff,
         }],
+        goal: Goal::None,
     }
 }
 

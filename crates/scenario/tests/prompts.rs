@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bootgate_events::{Event, EventKind, MarkerRule, SCHEMA, TargetRules, VerdictRules};
+use bootgate_events::{Event, EventKind, Goal, MarkerRule, SCHEMA, TargetRules, VerdictRules};
 use bootgate_scenario::defaults::default_keys;
 use bootgate_scenario::fold::{Action, Fold};
 
@@ -26,6 +26,7 @@ fn rules() -> VerdictRules {
             disk_proof: None,
             disk_boot: false,
             faults: Vec::new(),
+            goal: Goal::None,
         }],
     }
 }

@@ -13,7 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["events"]),
     ("netboot", &["events", "api"]),
     ("scenario", &["events"]),
-    ("server", &["netboot", "api", "events"]),
+    ("store", &["events", "api"]),
+    (
+        "server",
+        &["netboot", "scenario", "store", "report", "api", "events"],
+    ),
     ("hostnet", &["events"]),
     ("target", &["events"]),
     ("report", &["events"]),
@@ -31,8 +35,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "events", "api", "scenario", "server", "hostnet", "target", "report", "media",
-            "harness",
+            "events", "api", "netboot", "scenario", "store", "server", "hostnet", "target",
+            "report", "media", "harness",
         ],
     ),
 ];

@@ -54,6 +54,7 @@ pub(super) fn run(started: Instant) -> Result<AfterFlash, String> {
             site.flash(modules, &devices)?;
             Ok(plan.after)
         }
+        BootPlan::Inventory { .. } => Err("inventory is not read yet".to_owned()),
         BootPlan::Stay => {
             say!("ready");
             power::wait_for_ever()

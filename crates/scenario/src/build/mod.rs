@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use bootgate_events::{DiskProofKind, MacAddr, Stage, TargetName, TargetRules};
+use bootgate_events::{DiskProofKind, Goal, MacAddr, Stage, TargetName, TargetRules};
 
 pub(crate) use mac::mac;
 pub(crate) use machine::board;
@@ -312,6 +312,7 @@ fn target(
             disk_proof: flashes.then(|| disk_proof(&driver)),
             disk_boot,
             faults: judged.faults,
+            goal: Goal::None,
         },
         name,
         mac,

@@ -122,7 +122,12 @@ impl TargetFold {
             (Some(_), true) => self.proof == Proof::Booted,
         };
         let forbidden = self.ending.as_ref().is_some_and(Ending::forbidden);
-        if disk && self.matcher.due().is_none() && self.judged.is_none() && !forbidden {
+        if disk
+            && self.goal_reached
+            && self.matcher.due().is_none()
+            && self.judged.is_none()
+            && !forbidden
+        {
             self.enter(draw, Stage::Done, "every requirement is met");
             self.judge(draw, Verdict::Passed);
         }

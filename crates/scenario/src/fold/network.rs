@@ -1,6 +1,6 @@
 //! What the servers saw of a target, and how far that moves its attempt on.
 
-use bootgate_events::{ArtifactRole, Cause, EventKind, FlashPhase, Protocol, Stage};
+use bootgate_events::{ArtifactRole, Cause, EventKind, FlashPhase, Goal, Protocol, Stage};
 
 use super::disk::Proof;
 use super::target::{Draw, TargetFold};
@@ -87,7 +87,34 @@ impl TargetFold {
                     },
                 );
             }
+            EventKind::LocalBootServed { .. } => self.reached(draw, Goal::LocalBoot),
+            EventKind::InventoryReceived { .. } => self.reached(draw, Goal::Inventory),
+            EventKind::InstallReported {
+                succeeded: true, ..
+            } => {
+                self.reached(draw, Goal::Install);
+            }
+            EventKind::TransferCompleted {
+                role: ArtifactRole::Script,
+                ..
+            } => self.reached(draw, Goal::Script),
+            EventKind::InstallReported { message, .. } if self.rules.goal == Goal::Install => {
+                let error = message.clone();
+                self.fail(draw, Stage::Live, Cause::InstallFailed { error });
+            }
+            EventKind::BootRefused { reason, .. } => {
+                let (stage, error) = (self.stage().unwrap_or(Stage::Dhcp), reason.clone());
+                self.fail(draw, stage, Cause::BootRefused { error });
+            }
             _ => {}
+        }
+    }
+
+    /// What the boot mode was to do is done.
+    fn reached(&mut self, draw: &mut Draw<'_>, goal: Goal) {
+        if self.rules.goal == goal {
+            self.goal_reached = true;
+            self.pass_if_complete(draw);
         }
     }
 

@@ -58,7 +58,11 @@ impl TargetFold {
             | EventKind::AgentProgressed { .. }
             | EventKind::AgentFlashed { .. }
             | EventKind::AgentFailed { .. }
-            | EventKind::StaleCallback { .. } => self.network(draw, kind),
+            | EventKind::StaleCallback { .. }
+            | EventKind::LocalBootServed { .. }
+            | EventKind::InventoryReceived { .. }
+            | EventKind::InstallReported { .. }
+            | EventKind::BootRefused { .. } => self.network(draw, kind),
             _ => {}
         }
     }
@@ -79,7 +83,10 @@ impl Carried {
             EventKind::DhcpReceived { mac, .. }
             | EventKind::DhcpSent { mac, .. }
             | EventKind::RouterAdvertised { mac }
-            | EventKind::ScriptServed { mac, .. } => Self {
+            | EventKind::ScriptServed { mac, .. }
+            | EventKind::LocalBootServed { mac, .. }
+            | EventKind::InventoryReceived { mac, .. }
+            | EventKind::BootRefused { mac, .. } => Self {
                 mac: Some(*mac),
                 ..none
             },

@@ -26,6 +26,8 @@ pub(super) struct TargetFold {
     pub(super) rules: TargetRules,
     pub(super) notes: Notes,
     pub(super) proof: Proof,
+    /// Whether what the goal asks for has happened.
+    pub(super) goal_reached: bool,
     /// Whether the network interface's own ROM is the iPXE that asked first.
     pub(super) rom_is_ipxe: bool,
     /// The file name that DHCP told the firmware last.
@@ -58,7 +60,7 @@ impl TargetFold {
     pub(super) fn new(rules: &TargetRules) -> Result<Self, RulesError> {
         let target = || rules.name.clone();
         let mut expect = rules.expect.clone();
-        if expect.is_empty() && rules.disk_proof.is_none() {
+        if expect.is_empty() && rules.disk_proof.is_none() && rules.goal.is_none() {
             return Err(RulesError::NothingRequired { target: target() });
         }
         if rules.disk_boot {
@@ -86,6 +88,7 @@ impl TargetFold {
             rules: rules.clone(),
             notes: Notes::default(),
             proof: Proof::Wanted,
+            goal_reached: rules.goal.is_none(),
             rom_is_ipxe: false,
             bootfile: None,
             agent_calls: false,
