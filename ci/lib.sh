@@ -13,9 +13,10 @@ bootgate=$top/target/release/bootgate
 # What `bootgate run` and `bootgate media` need.
 gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-bin grub-efi-amd64-bin gcc libc6-dev)
 # Real clients and readers that the tests put the servers and reports before.
-test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++)
+test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++
+    kea-dhcp4-server kea-admin isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
 # Peers that the benchmark runs beside us.
-bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3)
+bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin)
 
 say() { printf '==> %s\n' "$*"; }
 
