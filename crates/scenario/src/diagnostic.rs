@@ -27,7 +27,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem at a place of the file.
-    pub(crate) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+    pub fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             span: Some(span),
@@ -38,17 +38,19 @@ impl Problem {
     }
 
     /// A problem that goes away when something else is put right, or is about nothing being there.
-    pub(crate) fn absence(mut self) -> Self {
+    pub fn absence(mut self) -> Self {
         self.absence = true;
         self
     }
 
-    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+    /// With this word or two at the place.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// With this to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }

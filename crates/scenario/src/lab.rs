@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use bootgate_events::{DiskProofKind, MacAddr};
 
-use crate::build::{self, Checks};
+use crate::build;
+use crate::checks::Checks;
 use crate::diagnostic::{Problem, ScenarioError};
 use crate::read::{Reader, Text, shorten};
 use crate::wire::{BoardWire, NetworkWire};
@@ -120,7 +121,7 @@ fn board(name: &Text, mut table: Reader<'_, '_>, checks: &Checks<'_>) -> Option<
         name: name.get_ref().clone(),
         span: name.span(),
         firmware,
-        mac: build::mac(&mac?, checks)?,
+        mac: checks.mac("mac", &mac?)?,
         plan: plan?,
     })
 }

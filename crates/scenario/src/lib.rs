@@ -2,10 +2,12 @@
 
 pub mod console;
 pub mod defaults;
+pub mod file;
 pub mod fold;
 pub mod marker;
 
 mod build;
+mod checks;
 mod diagnostic;
 mod files;
 mod lab;

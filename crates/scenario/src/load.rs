@@ -4,7 +4,8 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::build::{self, Checks};
+use crate::build;
+use crate::checks::Checks;
 use crate::diagnostic::{Problem, ScenarioError};
 use crate::files::{Files, HostFiles};
 use crate::read::{Problems, Reader};
@@ -53,8 +54,12 @@ pub fn parse_lab(text: &str, path: &Path) -> Result<Lab, ScenarioError> {
     })
 }
 
-/// Parses the text and builds something of it; every problem on the way is an error.
-fn checked<T>(
+/// Parses the text and builds something of it; every problem on the way is an error. `path` is the file that the text
+/// came from, and where its paths begin.
+///
+/// # Errors
+/// Something in it is wrong, or `build` gives nothing.
+pub fn checked<T>(
     text: &str,
     path: &Path,
     files: &dyn Files,
@@ -62,7 +67,7 @@ fn checked<T>(
 ) -> Result<T, ScenarioError> {
     let fail = |problems| match ScenarioError::in_text(path, text, problems) {
         Some(error) => error,
-        None => ScenarioError::unreadable(path, "it makes no plan", ""),
+        None => ScenarioError::unreadable(path, "nothing can be made of it", ""),
     };
     if text.len() as u64 > MAX_FILE {
         return Err(too_long(path));
@@ -89,7 +94,11 @@ fn checked<T>(
     }
 }
 
-fn read(what: &str, path: &Path) -> Result<String, ScenarioError> {
+/// Reads the text of a file of this kind (`scenario`, `lab`).
+///
+/// # Errors
+/// It cannot be read, is longer than 1 MiB, or is not UTF-8.
+pub fn read(what: &str, path: &Path) -> Result<String, ScenarioError> {
     let bytes = HostFiles.head(path, MAX_FILE + 1).map_err(|error| {
         let hint = format!("give the path of a {what} file");
         ScenarioError::unreadable(path, error, &hint)
@@ -108,6 +117,6 @@ fn read(what: &str, path: &Path) -> Result<String, ScenarioError> {
 }
 
 fn too_long(path: &Path) -> ScenarioError {
-    let hint = "a scenario is a short text; this looks like another kind of file";
+    let hint = "such a file is a short text; this looks like another kind of file";
     ScenarioError::unreadable(path, "it is longer than 1 MiB", hint)
 }

@@ -10,24 +10,26 @@ use crate::diagnostic::Problem;
 use crate::suggest;
 
 /// Text with its place in the file.
-pub(crate) type Text = Spanned<String>;
+pub type Text = Spanned<String>;
 
 /// Where problems are collected.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(RefCell<Vec<Problem>>);
+pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    pub(crate) fn add(&self, problem: Problem) {
+    /// One more.
+    pub fn add(&self, problem: Problem) {
         self.0.borrow_mut().push(problem);
     }
 
-    pub(crate) fn into_inner(self) -> Vec<Problem> {
+    /// All of them, in the order in which they were found.
+    pub fn into_inner(self) -> Vec<Problem> {
         self.0.into_inner()
     }
 }
 
 /// A table being read. Every key asked for is known; [`Reader::finish`] complains about the others.
-pub(crate) struct Reader<'a, 'i> {
+pub struct Reader<'a, 'i> {
     table: &'a DeTable<'i>,
     span: Range<usize>,
     place: String,
@@ -37,11 +39,7 @@ pub(crate) struct Reader<'a, 'i> {
 
 impl<'a, 'i> Reader<'a, 'i> {
     /// A reader of `table`, which messages call `place`.
-    pub(crate) fn new(
-        table: &'a Spanned<DeTable<'i>>,
-        place: &str,
-        problems: &'a Problems,
-    ) -> Self {
+    pub fn new(table: &'a Spanned<DeTable<'i>>, place: &str, problems: &'a Problems) -> Self {
         Self::of(table.get_ref(), table.span(), place, problems)
     }
 
@@ -56,12 +54,12 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// Where the table begins in the file.
-    pub(crate) fn span(&self) -> Range<usize> {
+    pub fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
     /// All keys, each with its value where that is text. Marks none of them as known.
-    pub(crate) fn keys(&self) -> Vec<Text> {
+    pub fn keys(&self) -> Vec<Text> {
         let mut keys: Vec<Text> = self
             .table
             .iter()
@@ -95,13 +93,13 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// Text. `example` is what a good value looks like.
-    pub(crate) fn text(&mut self, key: &'static str, example: &str) -> Option<Text> {
+    pub fn text(&mut self, key: &'static str, example: &str) -> Option<Text> {
         let value = self.get(key)?;
         self.as_text(key, value, &format!("text like {example:?}"))
     }
 
     /// Text under a key that is not fixed.
-    pub(crate) fn text_of(&self, key: &str, example: &str) -> Option<Text> {
+    pub fn text_of(&self, key: &str, example: &str) -> Option<Text> {
         let value = self.value(key)?;
         self.as_text(key, value, &format!("text like {example:?}"))
     }
@@ -117,7 +115,7 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// Text, or a list of it.
-    pub(crate) fn texts(&mut self, key: &'static str, wanted: &str) -> Option<Spanned<Vec<Text>>> {
+    pub fn texts(&mut self, key: &'static str, wanted: &str) -> Option<Spanned<Vec<Text>>> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::String(text) => {
@@ -133,7 +131,7 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// A list of texts.
-    pub(crate) fn list(&mut self, key: &'static str, wanted: &str) -> Option<Spanned<Vec<Text>>> {
+    pub fn list(&mut self, key: &'static str, wanted: &str) -> Option<Spanned<Vec<Text>>> {
         let value = self.get(key)?;
         self.list_of(key, value, wanted)
     }
@@ -156,7 +154,7 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// A whole number, 0 or more.
-    pub(crate) fn number(&mut self, key: &'static str, example: &str) -> Option<Spanned<u64>> {
+    pub fn number(&mut self, key: &'static str, example: &str) -> Option<Spanned<u64>> {
         let value = self.get(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -169,7 +167,7 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// `true` or `false`.
-    pub(crate) fn flag(&mut self, key: &'static str) -> Option<Spanned<bool>> {
+    pub fn flag(&mut self, key: &'static str) -> Option<Spanned<bool>> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(Spanned::new(value.span(), *flag)),
@@ -181,13 +179,13 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// A table, which messages call `place`.
-    pub(crate) fn table(&mut self, key: &'static str, place: &str) -> Option<Reader<'a, 'i>> {
+    pub fn table(&mut self, key: &'static str, place: &str) -> Option<Reader<'a, 'i>> {
         let value = self.get(key)?;
         self.as_table(key, value, place)
     }
 
     /// A table under a key that is not fixed.
-    pub(crate) fn table_of(&self, key: &str, place: &str) -> Option<Reader<'a, 'i>> {
+    pub fn table_of(&self, key: &str, place: &str) -> Option<Reader<'a, 'i>> {
         let value = self.value(key)?;
         self.as_table(key, value, place)
     }
@@ -208,7 +206,7 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// A table, or text.
-    pub(crate) fn table_or_text(
+    pub fn table_or_text(
         &mut self,
         key: &'static str,
         place: &str,
@@ -226,7 +224,7 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// A list of tables, which messages call `[[place]]`. `None` where the key is absent.
-    pub(crate) fn tables(
+    pub fn tables(
         &mut self,
         key: &'static str,
         place: &str,
@@ -251,7 +249,7 @@ impl<'a, 'i> Reader<'a, 'i> {
     }
 
     /// Complains about every key that was not asked for.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         for key in self.keys() {
             let name = key.get_ref().as_str();
             if self.known.contains(&name) {
@@ -279,7 +277,7 @@ impl<'a, 'i> Reader<'a, 'i> {
 }
 
 /// Text from a file as it is put in a message: short, on one line.
-pub(crate) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut shown: String = text
         .chars()

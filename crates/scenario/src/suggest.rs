@@ -19,7 +19,8 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// A hint for a word that is none of the known ones: the nearest one, or all of them.
-pub(crate) fn hint(word: &str, known: &[&str]) -> String {
+#[must_use]
+pub fn hint(word: &str, known: &[&str]) -> String {
     if let Some(best) = nearest(word, known) {
         return format!("did you mean `{best}`?");
     }

@@ -1,22 +1,24 @@
 //! Durations and sizes as scenarios write them.
 
-/// The longest duration a scenario can ask for: a day.
-const MAX_MS: u64 = 24 * 3600 * 1000;
+/// The longest duration a scenario can ask for: a day, in milliseconds.
+pub(crate) const DAY_MS: u64 = 24 * 3600 * 1000;
 
-/// Reads a duration: a whole number and `ms`, `s`, `m` or `h`. Gives milliseconds.
-pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
+/// Reads a duration of `longest_ms` at most: a whole number and `ms`, `s`, `m`, `h` or `d`. Gives milliseconds.
+pub(crate) fn duration_ms(text: &str, longest_ms: u64) -> Result<u64, String> {
     let (number, unit) = split(text);
     let factor = match unit {
         "ms" => 1,
         "s" => 1000,
         "m" => 60 * 1000,
         "h" => 3600 * 1000,
+        "d" => DAY_MS,
         _ => return Err(DURATION_FORM.to_owned()),
     };
     let number: u64 = number.parse().map_err(|_| DURATION_FORM.to_owned())?;
     match number.checked_mul(factor) {
-        Some(ms) if ms <= MAX_MS => Ok(ms),
-        _ => Err("the longest duration is 24h".to_owned()),
+        Some(ms) if ms <= longest_ms => Ok(ms),
+        _ if longest_ms == DAY_MS => Err("the longest duration is 24h".to_owned()),
+        _ => Err(format!("the longest is {}d", longest_ms / DAY_MS)),
     }
 }
 
@@ -79,10 +81,11 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        assert_eq!(duration_ms("500ms"), Ok(500));
-        assert_eq!(duration_ms("30s"), Ok(30_000));
-        assert_eq!(duration_ms("2 m"), Ok(120_000));
-        assert_eq!(duration_ms("24h"), Ok(MAX_MS));
+        assert_eq!(duration_ms("500ms", DAY_MS), Ok(500));
+        assert_eq!(duration_ms("30s", DAY_MS), Ok(30_000));
+        assert_eq!(duration_ms("2 m", DAY_MS), Ok(120_000));
+        assert_eq!(duration_ms("24h", DAY_MS), Ok(DAY_MS));
+        assert_eq!(duration_ms("7d", 30 * DAY_MS), Ok(7 * DAY_MS));
         for bad in [
             "",
             "s",
@@ -93,7 +96,7 @@ mod tests {
             "25h",
             "99999999999999999999h",
         ] {
-            assert!(duration_ms(bad).is_err(), "{bad}");
+            assert!(duration_ms(bad, DAY_MS).is_err(), "{bad}");
         }
     }
 

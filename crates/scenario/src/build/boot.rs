@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::Checks;
+use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::suggest;
@@ -177,7 +177,7 @@ fn template(script: &Text, known: &[&str], checks: &Checks<'_>) -> Option<(PathB
     }
     let bytes = checks.files.head(&path, crate::load::MAX_FILE);
     let bytes = bytes
-        .map_err(|error| fail(super::reason(&error), String::new()))
+        .map_err(|error| fail(crate::checks::reason(&error), String::new()))
         .ok()?;
     let Ok(text) = String::from_utf8(bytes) else {
         fail(

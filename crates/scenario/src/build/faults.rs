@@ -2,8 +2,8 @@
 
 use bootgate_events::{ArtifactRole, FaultAction, FaultRule, FaultTrigger, Stage};
 
-use super::Checks;
 use super::rules::Context;
+use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::wire::FaultWire;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::Checks;
+use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::units::show_size;
@@ -68,7 +68,7 @@ fn read_index(text: &Text, path: &Path, checks: &Checks<'_>) -> Option<IndexHead
     let bytes = checks
         .files
         .head(path, MAX_INDEX)
-        .map_err(|error| fail(&super::reason(&error)))
+        .map_err(|error| fail(&crate::checks::reason(&error)))
         .ok()?;
     let head: IndexHead = serde_json::from_slice(&bytes)
         .map_err(|error| fail(&format!("not a chunk index: {error}")))
@@ -93,7 +93,7 @@ fn raw_sector_size(text: &Text, path: &Path, checks: &Checks<'_>) -> Option<Opti
     let head = match checks.files.head(path, 4096 + 8) {
         Ok(head) => head,
         Err(error) => {
-            unreadable(text, &super::reason(&error), "", checks);
+            unreadable(text, &crate::checks::reason(&error), "", checks);
             return None;
         }
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bootgate_events::MacAddr;
 
-use super::Checks;
+use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::wire::TargetWire;
@@ -21,7 +21,7 @@ pub(super) fn distinct_macs(
     for wire in targets {
         let name = wire.name.as_ref().map_or("", |name| name.get_ref());
         let written = wire.mac.as_ref().and_then(|text| {
-            let mac = mac(text, checks)?;
+            let mac = checks.mac("mac", text)?;
             if let Some(other) = owner.insert(mac, name.to_owned()) {
                 duplicate_mac(text, mac, &other, checks);
             }
@@ -57,27 +57,6 @@ fn duplicate_mac(text: &Text, mac: MacAddr, other: &str, checks: &Checks<'_>) {
             shorten(other)
         )),
     );
-}
-
-/// A written MAC address.
-pub(crate) fn mac(text: &Text, checks: &Checks<'_>) -> Option<MacAddr> {
-    let shown = shorten(text.get_ref());
-    let fail = |problem: &str, hint: &str| {
-        checks.fail(Problem::at(text.span(), format!("`mac` is `{shown}`: {problem}")).hint(hint));
-        None
-    };
-    match text.get_ref().parse::<MacAddr>() {
-        Err(_) => fail(
-            "not an Ethernet address",
-            "six hexadecimal pairs, like \"52:54:00:12:34:56\"",
-        ),
-        Ok(mac) if mac.is_multicast() => fail(
-            "a group address, which no machine has",
-            "the second digit must be even, like in \"52:54:00:12:34:56\"",
-        ),
-        Ok(MacAddr([0, 0, 0, 0, 0, 0])) => fail("the empty address", "like \"52:54:00:12:34:56\""),
-        Ok(mac) => Some(mac),
-    }
 }
 
 /// An address that is the same for the same names: 52:54:00 (locally administered, QEMU's) and three bytes of the

@@ -10,176 +10,17 @@ mod network;
 mod rules;
 
 use std::collections::HashMap;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
 
-use bootgate_events::{DiskProofKind, Goal, MacAddr, Stage, TargetName, TargetRules};
+use bootgate_events::{DiskProofKind, Goal, MacAddr, TargetName, TargetRules};
 
-pub(crate) use mac::mac;
 pub(crate) use machine::board;
 pub(crate) use network::network;
 
+use crate::checks::{Checks, is_name};
 use crate::diagnostic::Problem;
-use crate::files::Files;
 use crate::plan::{Driver, Firmware, Plan, TargetPlan};
-use crate::read::{Problems, Text, shorten};
-use crate::suggest;
-use crate::units;
+use crate::read::shorten;
 use crate::wire::{ScenarioWire, SharedWire, TargetWire};
-
-/// What every check needs.
-pub(crate) struct Checks<'a> {
-    /// The file being checked.
-    pub(crate) file: &'a Path,
-    /// Where paths in the file begin.
-    pub(crate) folder: &'a Path,
-    /// The outside world.
-    pub(crate) files: &'a dyn Files,
-    /// What was found wrong.
-    pub(crate) problems: &'a Problems,
-}
-
-impl Checks<'_> {
-    pub(crate) fn fail(&self, problem: Problem) {
-        self.problems.add(problem);
-    }
-
-    /// The path as the host sees it.
-    pub(crate) fn path(&self, text: &Text) -> PathBuf {
-        self.folder.join(text.get_ref())
-    }
-
-    /// The path of a regular file, and its length.
-    pub(crate) fn regular(&self, key: &str, text: &Text) -> Option<(PathBuf, u64)> {
-        let path = self.path(text);
-        match self.files.length(&path) {
-            Ok(length) => Some((path, length)),
-            Err(error) => {
-                let shown = shorten(text.get_ref());
-                let reason = reason(&error);
-                self.fail(
-                    Problem::at(text.span(), format!("`{key}` names `{shown}`: {reason}"))
-                        .label("this file")
-                        .hint(format!(
-                            "looked for `{}`; paths begin at the folder of the scenario file",
-                            path.display()
-                        )),
-                );
-                None
-            }
-        }
-    }
-
-    /// A duration over zero, in milliseconds.
-    pub(crate) fn duration(&self, key: &str, text: &Text) -> Option<u64> {
-        let shown = shorten(text.get_ref());
-        match units::duration_ms(text.get_ref()) {
-            Ok(0) => {
-                self.fail(
-                    Problem::at(text.span(), format!("`{key}` is `{shown}`: no time at all"))
-                        .label("must be longer")
-                        .hint("give the time it may take, like \"30s\", or leave the key out for its default"),
-                );
-                None
-            }
-            Ok(ms) => Some(ms),
-            Err(hint) => {
-                self.fail(
-                    Problem::at(text.span(), format!("`{key}` is `{shown}`: not a duration"))
-                        .hint(hint),
-                );
-                None
-            }
-        }
-    }
-
-    /// A size in bytes.
-    pub(crate) fn size(&self, key: &str, text: &Text) -> Option<u64> {
-        let shown = shorten(text.get_ref());
-        units::size_bytes(text.get_ref())
-            .map_err(|hint| {
-                self.fail(
-                    Problem::at(text.span(), format!("`{key}` is `{shown}`: not a size"))
-                        .hint(hint),
-                );
-            })
-            .ok()
-    }
-
-    /// One of the words that `key` can be.
-    pub(crate) fn word<T: Copy>(&self, key: &str, text: &Text, words: &[(&str, T)]) -> Option<T> {
-        let found = words.iter().find(|(word, _)| word == text.get_ref());
-        if found.is_none() {
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let shown = shorten(text.get_ref());
-            self.fail(
-                Problem::at(text.span(), format!("`{key}` cannot be `{shown}`"))
-                    .hint(suggest::hint(text.get_ref(), &known)),
-            );
-        }
-        found.map(|(_, value)| *value)
-    }
-
-    /// A stage's name.
-    pub(crate) fn stage(&self, text: &Text) -> Option<Stage> {
-        if let Ok(stage) = text.get_ref().parse() {
-            return Some(stage);
-        }
-        let known: Vec<&str> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
-        self.fail(
-            Problem::at(
-                text.span(),
-                format!("unknown stage `{}`", shorten(text.get_ref())),
-            )
-            .label("not a stage")
-            .hint(suggest::hint(text.get_ref(), &known)),
-        );
-        None
-    }
-
-    /// A name that can stand in reports, file names and URLs.
-    fn name(&self, key: &str, text: &Text) -> Option<String> {
-        if is_name(text.get_ref()) {
-            return Some(text.get_ref().clone());
-        }
-        let shown = shorten(text.get_ref());
-        self.fail(
-            Problem::at(text.span(), format!("`{key}` cannot be `{shown}`")).hint(
-                "use 1 to 64 letters, digits, `-`, `_` and `.`, the first one a letter or digit",
-            ),
-        );
-        None
-    }
-
-    /// Complains that a key is not there.
-    pub(crate) fn missing(&self, span: Range<usize>, what: &str, hint: &str) {
-        self.fail(
-            Problem::at(span, format!("{what} is missing"))
-                .label("in this table")
-                .hint(hint)
-                .absence(),
-        );
-    }
-}
-
-fn reason(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-/// Whether the text can name a scenario or a target.
-pub(crate) fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    text.len() <= 64
-        && text
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric())
-        && text.bytes().all(plain)
-}
 
 /// The plan, where nothing is so wrong that there can be none. It is good only if no problem was found.
 pub(crate) fn plan(wire: &ScenarioWire, checks: &Checks<'_>) -> Option<Plan> {

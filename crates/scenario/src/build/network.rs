@@ -3,17 +3,14 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use super::Checks;
 use crate::NetworkPlan;
+use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::wire::NetworkWire;
 
 /// Address of the servers where the scenario names none.
 const DEFAULT_ADDRESS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 77, 0, 1), 24);
-
-/// Longest name of a network interface (Linux: IFNAMSIZ is 16 with the closing NUL).
-const INTERFACE_MAX: usize = 15;
 
 /// The segment for so many targets.
 pub(crate) fn network(
@@ -24,7 +21,7 @@ pub(crate) fn network(
     let interface = wire
         .interface
         .as_ref()
-        .and_then(|text| interface(text, checks));
+        .and_then(|text| checks.interface("interface", text));
     let (server_ip, prefix_len) = match &wire.address {
         Some(text) => address(text, checks)?,
         None => DEFAULT_ADDRESS,
@@ -58,22 +55,6 @@ pub(crate) fn network(
         pool,
         interface,
     })
-}
-
-fn interface(text: &Text, checks: &Checks<'_>) -> Option<String> {
-    let name = text.get_ref();
-    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%');
-    if !name.is_empty() && name.len() <= INTERFACE_MAX && name.bytes().all(plain) {
-        return Some(name.clone());
-    }
-    checks.fail(
-        Problem::at(
-            text.span(),
-            format!("`interface` cannot be `{}`", shorten(name)),
-        )
-        .hint("give the name of one of this host's interfaces, as `ip link` shows it"),
-    );
-    None
 }
 
 fn address(text: &Text, checks: &Checks<'_>) -> Option<(Ipv4Addr, u8)> {

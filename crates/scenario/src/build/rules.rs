@@ -6,7 +6,8 @@ use std::ops::Range;
 use bootgate_events::{FaultRule, ForbidRule, KeyRule, MarkerRule, Stage};
 use regex::Regex;
 
-use super::{Checks, faults};
+use super::faults;
+use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::suggest;
