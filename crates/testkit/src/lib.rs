@@ -1,9 +1,11 @@
 //! Helpers for tests: skips that are counted, and checks for what a test needs from its host.
 
 mod host;
+mod namespaces;
 mod skip;
 
 pub use host::{command_exists, is_root};
+pub use namespaces::in_namespaces;
 pub use skip::record_skip;
 
 /// Ends the test as skipped, with a reason. The reason is printed, and appended to the file that
