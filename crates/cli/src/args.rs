@@ -30,8 +30,13 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Make the verdict and all reports again from a run's log.
     Report(ReportArgs),
-    /// Say what this host can do, and how to mend what it cannot.
-    Doctor,
+    /// Say what this host can do, or what is wrong on a network segment, and how to mend it.
+    Doctor(DoctorArgs),
+    /// Serve the machines of a laboratory on real network interfaces, until told to stop.
+    Serve(ServeArgs),
+    /// Wake a machine by its network interface (Wake-on-LAN).
+    #[command(after_help = "Example:\n  bootgate wol 52:54:00:12:34:56 --interface enp3s0")]
+    Wol(WolArgs),
     /// Build live environments, disk images and chunk indexes.
     #[command(subcommand)]
     Media(MediaCommand),
@@ -103,6 +108,80 @@ pub(crate) struct ReportArgs {
     /// The run folder. Its `verdict.json`, `junit.xml` and `report.html` are written anew.
     #[arg(long, value_name = "RUNDIR")]
     pub(crate) replay: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bootgate doctor\n  bootgate doctor --segment enp3s0    (asks the DHCP servers there, and takes no lease)"
+)]
+pub(crate) struct DoctorArgs {
+    /// Play a network boot client on this interface's segment, and report what is wrong there.
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) segment: Option<String>,
+    /// How to print what was found.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// How long each question waits for answers, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, requires = "segment", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    bootgate serve --config serve.toml\n  \
+    bootgate serve --config serve.toml --check\n  \
+    bootgate serve --config serve.toml --dhcp-settings kea    (what to put into the DHCP server that is there)")]
+pub(crate) struct ServeArgs {
+    /// The configuration. Default: `serve.toml` in the current folder, else `/etc/bootgate/serve.toml`.
+    #[arg(long, value_name = "SERVE.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read the configuration, say what it would do, and start nothing.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Print what to put into another DHCP server, and start nothing. Without a name: for all of them.
+    #[arg(long, value_enum, value_name = "SERVER", num_args = 0..=1, default_missing_value = "all", conflicts_with = "check")]
+    pub(crate) dhcp_settings: Option<DhcpSettings>,
+    /// How to print what happens.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// DHCP servers that settings are printed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DhcpSettings {
+    /// All of them.
+    All,
+    /// dnsmasq.
+    Dnsmasq,
+    /// ISC dhcpd.
+    Isc,
+    /// Kea.
+    Kea,
+    /// Windows Server, as PowerShell.
+    Windows,
+    /// OPNsense, its Kea or ISC pages.
+    Opnsense,
+    /// UniFi gateways.
+    Unifi,
+}
+
+/// For whom output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: JSON, one value on each line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WolArgs {
+    /// The machine: the hardware address of its network interface.
+    #[arg(value_name = "MAC")]
+    pub(crate) machine: String,
+    /// The interface of this host on the machine's segment.
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) interface: String,
 }
 
 #[derive(Debug, Subcommand)]

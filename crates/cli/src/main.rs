@@ -9,6 +9,8 @@ mod lines;
 mod media;
 mod report;
 mod run;
+mod serve;
+mod wol;
 
 use std::process::ExitCode;
 
@@ -22,7 +24,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
         Command::Report(args) => report::report(&args),
-        Command::Doctor => doctor::doctor(),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Serve(args) => serve::serve(&args),
+        Command::Wol(args) => wol::wol(&args),
         Command::Media(command) => media::media(command),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -1,4 +1,4 @@
-//! `bootgate doctor`.
+//! What this host can do.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ enum State {
 }
 
 /// Says what this host can do. Fails where a boot gate cannot run.
-pub(crate) fn doctor() -> ExitCode {
+pub(super) fn doctor() -> ExitCode {
     let mut findings: Vec<Finding> = bootgate_hostnet::probe::findings()
         .into_iter()
         .map(|finding| Finding {
