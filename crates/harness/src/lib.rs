@@ -15,9 +15,11 @@ mod recorder;
 mod replay;
 mod run;
 mod segment;
+mod sockets;
 
 pub use error::HarnessError;
 pub use images::{CHUNKS, INDEX};
 pub use panics::end_runs_on_panic;
 pub use replay::{Replay, replay};
 pub use run::{Attach, RunOptions, RunOutcome, run};
+pub use sockets::InterfaceSockets;

@@ -9,12 +9,13 @@ use bootgate_events::{EventKind, TargetName};
 use bootgate_hostnet::capture::{CaptureConfig, CaptureHandle, SocketCapture, Writer};
 use bootgate_hostnet::host::HostInterface;
 use bootgate_hostnet::wire::{Wire, WireConfig, WireHandle, client_pair};
-use bootgate_hostnet::{Port, Sandbox, SegmentConfig, UdpOptions};
+use bootgate_hostnet::{Port, Sandbox, SegmentConfig};
 use bootgate_server::{BoxFuture, PacketSocket, SocketSource};
 use bootgate_target::{LinkSource, NetLink};
 
 use crate::HarnessError;
 use crate::launcher::to_io;
+use crate::sockets::{InterfaceSockets, udp_options};
 
 /// EtherType by which a packet socket takes every frame (`ETH_P_ALL`, linux/if_ether.h).
 const EVERY_FRAME: u16 = 3;
@@ -125,7 +126,9 @@ impl Segment {
     pub(crate) fn sockets(&self) -> Arc<dyn SocketSource> {
         match self {
             Self::Bridge(bridge) => Arc::new(BridgeSockets(bridge.sandbox.clone())),
-            Self::Interface(interface) => Arc::new(InterfaceSockets(interface.interface.clone())),
+            Self::Interface(interface) => {
+                Arc::new(InterfaceSockets::new(interface.interface.clone()))
+            }
         }
     }
 
@@ -218,40 +221,5 @@ impl SocketSource for BridgeSockets {
                 ifindex: socket.ifindex,
             })
         })
-    }
-}
-
-/// Sockets on an interface of the host.
-struct InterfaceSockets(HostInterface);
-
-impl SocketSource for InterfaceSockets {
-    fn udp(
-        &self,
-        bind: SocketAddrV4,
-        broadcast: bool,
-    ) -> BoxFuture<'_, io::Result<std::net::UdpSocket>> {
-        let socket = self.0.udp_socket(udp_options(bind, broadcast));
-        Box::pin(async move { socket })
-    }
-
-    fn tcp_listener(&self, bind: SocketAddrV4) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
-        let listener = self.0.tcp_listener(bind);
-        Box::pin(async move { listener })
-    }
-
-    fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>> {
-        let socket = self.0.packet_socket(ethertype).map(|socket| PacketSocket {
-            fd: socket.fd,
-            mac: socket.mac.0,
-            ifindex: socket.ifindex,
-        });
-        Box::pin(async move { socket })
-    }
-}
-
-fn udp_options(bind: SocketAddrV4, broadcast: bool) -> UdpOptions {
-    UdpOptions {
-        broadcast,
-        ..UdpOptions::new(bind)
     }
 }
