@@ -8,14 +8,21 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-/// An open file that is given out. What is read of it may differ from the disk in one bit, where a fault asks for it.
+/// An open file that is given out, or one that was made for whoever asked. What is read of it may differ from its
+/// content in one bit, where a fault asks for it.
 #[derive(Debug)]
 pub(crate) struct ServedFile {
-    file: File,
+    content: Content,
     size: u64,
     /// Changes when the file is replaced or written to.
     version: String,
     corrupt_at: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Disk(File),
+    Memory(Bytes),
 }
 
 impl ServedFile {
@@ -25,7 +32,8 @@ impl ServedFile {
         blocking(move || Self::open_now(&path, corrupt)).await
     }
 
-    fn open_now(path: &Path, corrupt: bool) -> io::Result<Self> {
+    /// As [`Self::open`], on this thread. Waits for the disk.
+    pub(crate) fn open_now(path: &Path, corrupt: bool) -> io::Result<Self> {
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
@@ -43,10 +51,21 @@ impl ServedFile {
         }
         Ok(Self {
             size: meta.size(),
-            file,
+            content: Content::Disk(file),
             version,
-            corrupt_at: (corrupt && meta.size() > 0).then_some(meta.size() / 2),
+            corrupt_at: corrupt_at(corrupt, meta.size()),
         })
+    }
+
+    /// A file that is nowhere on the disk. It has no version: it is made anew for each request.
+    pub(crate) fn from_memory(bytes: Bytes, corrupt: bool) -> Self {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Self {
+            content: Content::Memory(bytes),
+            size,
+            version: String::new(),
+            corrupt_at: corrupt_at(corrupt, size),
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -68,16 +87,36 @@ impl ServedFile {
         blocking(move || this.read_now(offset, len)).await
     }
 
+    /// As [`Self::read`], on this thread. Waits for the disk.
     pub(crate) fn read_now(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(len);
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.read_into(offset, &mut bytes)?;
+        Ok(bytes.freeze())
+    }
+
+    /// Fills `bytes` from `offset` on. Waits for the disk.
+    pub(crate) fn read_into(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        match &self.content {
+            Content::Disk(file) => file.read_exact_at(bytes, offset)?,
+            Content::Memory(content) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let end = start.saturating_add(bytes.len());
+                let part = content.get(start..end);
+                bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+            }
+        }
         let within = self.corrupt_at.and_then(|at| at.checked_sub(offset));
         let within = within.and_then(|at| usize::try_from(at).ok());
         if let Some(byte) = within.and_then(|at| bytes.get_mut(at)) {
             *byte ^= 1;
         }
-        Ok(bytes.freeze())
+        Ok(())
     }
+}
+
+/// Where the flipped bit is.
+fn corrupt_at(corrupt: bool, size: u64) -> Option<u64> {
+    (corrupt && size > 0).then_some(size / 2)
 }
 
 /// Runs `work` where it may block.

@@ -3,16 +3,19 @@
 mod transfer;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bootgate_events::{ArtifactRole, FaultAction, MacAddr, Protocol};
 use bootgate_netboot::tftp::{BadRequest, ErrorCode, Limits, ReadRequest, Refusal};
+use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use crate::context::{Context, ERRORS_IN_A_ROW, Refused};
+use crate::files::ServedFile;
 use crate::{Artifact, SocketSource};
 
 /// Longest request that is read. RFC 2347 says 512; some loaders exceed it.
@@ -26,6 +29,44 @@ pub(crate) struct TftpServer {
     running: JoinSet<()>,
     by_peer: HashMap<SocketAddr, Active>,
     peers: HashMap<Id, SocketAddr>,
+}
+
+/// What a client gets for the path that it asked for.
+pub(crate) enum Source {
+    /// A file on the disk.
+    Artifact(Artifact),
+    /// A file made for this client and this request.
+    #[allow(dead_code, reason = "the seam for per-machine loader files")]
+    Generated {
+        /// Its content.
+        bytes: Bytes,
+        /// What it is for.
+        role: ArtifactRole,
+    },
+}
+
+impl Source {
+    fn role(&self) -> ArtifactRole {
+        match self {
+            Source::Artifact(artifact) => artifact.role,
+            Source::Generated { role, .. } => *role,
+        }
+    }
+
+    /// Where its content lies, in words.
+    fn place(&self) -> String {
+        match self {
+            Source::Artifact(artifact) => artifact.path.display().to_string(),
+            Source::Generated { .. } => "memory".to_owned(),
+        }
+    }
+
+    async fn open(&self, corrupt: bool) -> io::Result<ServedFile> {
+        match self {
+            Source::Artifact(artifact) => ServedFile::open(&artifact.path, corrupt).await,
+            Source::Generated { bytes, .. } => Ok(ServedFile::from_memory(bytes.clone(), corrupt)),
+        }
+    }
 }
 
 /// A transfer under way.
@@ -113,18 +154,23 @@ impl TftpServer {
                 .refuse(peer, mac, ArtifactRole::Other, &path, refusal)
                 .await;
         }
-        let Some(artifact) = self.context.artifacts.get(&path) else {
+        let Some(source) = self.source(&path) else {
             let refusal = Refusal::new(ErrorCode::NOT_FOUND, "file not found");
             return self
                 .refuse(peer, mac, ArtifactRole::Other, &path, refusal)
                 .await;
         };
-        if self.context.fault(mac, artifact.role) == Some(FaultAction::NotFound) {
+        if self.context.fault(mac, source.role()) == Some(FaultAction::NotFound) {
             self.context.inject(mac, FaultAction::NotFound, &path);
             let refusal = Refusal::new(ErrorCode::NOT_FOUND, "file not found");
-            return self.refuse(peer, mac, artifact.role, &path, refusal).await;
+            return self.refuse(peer, mac, source.role(), &path, refusal).await;
         }
-        self.spawn(request, artifact, peer, mac);
+        self.spawn(request, source, peer, mac);
+    }
+
+    /// What `path` names: this is the one place where a path becomes content.
+    fn source(&self, path: &str) -> Option<Source> {
+        self.context.artifacts.get(path).map(Source::Artifact)
     }
 
     /// Whether a new transfer may begin for this port of this client. Where one is under way already, the request is
@@ -151,7 +197,7 @@ impl TftpServer {
     fn spawn(
         &mut self,
         request: ReadRequest,
-        artifact: Artifact,
+        source: Source,
         peer: SocketAddr,
         mac: Option<MacAddr>,
     ) {
@@ -162,7 +208,7 @@ impl TftpServer {
             sockets: Arc::clone(&self.sockets),
             limits: self.limits,
             request,
-            artifact,
+            source,
             peer,
             mac,
             moved: Arc::clone(&moved),

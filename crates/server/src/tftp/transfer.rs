@@ -12,10 +12,12 @@ use bootgate_netboot::tftp::{
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 
+use crate::SocketSource;
 use crate::context::{Context, Refused};
 use crate::files::ServedFile;
 use crate::transfers::{Sending, TransferEvents};
-use crate::{Artifact, SocketSource};
+
+use super::Source;
 
 /// Bytes of the file read at once.
 const READ_AHEAD: usize = 64 << 10;
@@ -28,7 +30,7 @@ pub(super) struct Download {
     pub(super) sockets: Arc<dyn SocketSource>,
     pub(super) limits: Limits,
     pub(super) request: ReadRequest,
-    pub(super) artifact: Artifact,
+    pub(super) source: Source,
     pub(super) peer: SocketAddr,
     pub(super) mac: Option<MacAddr>,
     pub(super) moved: Arc<AtomicBool>,
@@ -37,7 +39,7 @@ pub(super) struct Download {
 impl Download {
     pub(super) async fn run(self) {
         let corrupt =
-            self.context.fault(self.mac, self.artifact.role) == Some(FaultAction::Corrupt);
+            self.context.fault(self.mac, self.source.role()) == Some(FaultAction::Corrupt);
         let socket = match self.open_socket().await {
             Ok(socket) => socket,
             Err(error) => {
@@ -45,7 +47,7 @@ impl Download {
                 return self.context.dropped("tftp", self.mac, &reason);
             }
         };
-        let file = match ServedFile::open(&self.artifact.path, corrupt).await {
+        let file = match self.source.open(corrupt).await {
             Ok(file) => Arc::new(file),
             Err(error) => return self.unreadable(&socket, &error).await,
         };
@@ -58,7 +60,7 @@ impl Download {
         let sending = Sending {
             mac: self.mac,
             protocol: Protocol::Tftp,
-            role: self.artifact.role,
+            role: self.source.role(),
             path: self.request.path.as_str(),
             peer: self.peer.ip(),
             size: file.size(),
@@ -95,11 +97,11 @@ impl Download {
         let _ = socket.send(&refusal.to_packet()).await;
         let refused = Refused {
             protocol: Protocol::Tftp,
-            role: self.artifact.role,
+            role: self.source.role(),
             path: self.request.path.as_str(),
             peer: self.peer.ip(),
             code: refusal.code.0,
-            reason: format!("open `{}`: {error}", self.artifact.path.display()),
+            reason: format!("open `{}`: {error}", self.source.place()),
         };
         self.context.refused(self.mac, refused);
     }
