@@ -12,6 +12,7 @@ mod dhcp;
 mod fact;
 mod files;
 mod http;
+pub mod lab;
 mod machines;
 mod ra;
 mod socket;

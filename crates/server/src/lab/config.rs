@@ -1,0 +1,170 @@
+//! What a lab's server is told when it starts.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bootgate_api::BootMode;
+use bootgate_events::Stage;
+use bootgate_netboot::policy::Bootfiles;
+
+use crate::Limits;
+
+/// How a lab's server is set up. Paths are absolute or relative to the working directory.
+#[derive(Clone, Debug)]
+pub struct LabConfig {
+    /// The interfaces it serves, in the order of the socket sources given to
+    /// [`LabServer::start`](super::LabServer::start). At least one.
+    pub interfaces: Vec<LabInterface>,
+    /// The network boot programs that firmware is told, for machines of every mode.
+    pub bootfiles: Bootfiles,
+    /// Folders of files to give out: the prefix of their names (empty, or `live/`) and where they lie. Everything
+    /// below a folder is given out under the prefix and its path in the folder.
+    pub artifacts: Vec<(String, PathBuf)>,
+    /// Images by name: folders that hold `image.zst` and `index.json`.
+    pub images: BTreeMap<String, PathBuf>,
+    /// The live environment that flashes and takes inventories; without it neither is possible.
+    pub live: Option<LiveConfig>,
+    /// Vendors' installers by name.
+    pub installers: BTreeMap<String, InstallerConfig>,
+    /// The operator's own iPXE scripts by name: template files (see `docs/machines.md` for the names they know).
+    pub scripts: BTreeMap<String, PathBuf>,
+    /// What becomes of machines that are not known.
+    pub discovery: DiscoveryConfig,
+    /// How a machine that boots its disk is handed back to its firmware.
+    pub local_boot: LocalBootDefault,
+    /// Flashes in a row that may fail before a machine is refused, 1 at least.
+    pub flash_tries: u32,
+    /// Finished attempts that are kept of each machine.
+    pub keep_attempts: u32,
+    /// How long an attempt may take.
+    pub deadlines: LabDeadlines,
+    /// What one client may take.
+    pub limits: Limits,
+}
+
+impl LabConfig {
+    /// A server of these interfaces that knows no images, installers and scripts, and discovers machines into `local`.
+    #[must_use]
+    pub fn new(interfaces: Vec<LabInterface>) -> Self {
+        Self {
+            interfaces,
+            bootfiles: Bootfiles::default(),
+            artifacts: Vec::new(),
+            images: BTreeMap::new(),
+            live: None,
+            installers: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+            discovery: DiscoveryConfig::default(),
+            local_boot: LocalBootDefault::default(),
+            flash_tries: 3,
+            keep_attempts: 100,
+            deadlines: LabDeadlines::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// One interface of a lab's server.
+#[derive(Clone, Debug)]
+pub struct LabInterface {
+    /// Its name, for events and for people.
+    pub name: String,
+    /// The server's address on it.
+    pub address: Ipv4Addr,
+    /// Length of its prefix, 1 to 30.
+    pub prefix_len: u8,
+    /// Port of the HTTP server; 0 lets the kernel choose.
+    pub http_port: u16,
+    /// Port of the TFTP server; 0 lets the kernel choose.
+    pub tftp_port: u16,
+    /// Port of the DHCP server.
+    pub dhcp_port: u16,
+    /// The interface's MTU in bytes.
+    pub mtu: u16,
+}
+
+/// The live environment: the kernel that starts the agent.
+#[derive(Clone, Debug)]
+pub struct LiveConfig {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Initial RAM disks, in the order in which they are loaded.
+    pub initrds: Vec<PathBuf>,
+    /// The kernel's command line, without what the agent needs.
+    pub cmdline: String,
+}
+
+/// A vendor's installer.
+#[derive(Clone, Debug)]
+pub struct InstallerConfig {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Initial RAM disks, in the order in which they are loaded.
+    pub initrds: Vec<PathBuf>,
+    /// The kernel's command line, a template (see `docs/machines.md` for the names it knows).
+    pub cmdline: String,
+    /// The answer file's template, where the installer takes one.
+    pub answer: Option<PathBuf>,
+}
+
+/// What becomes of machines that are not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveryConfig {
+    /// The mode in which they become known: `local`, `inventory` or `script`, never one that writes a disk. `None`:
+    /// they do not become known, and get what a `local` machine gets.
+    pub mode: Option<BootMode>,
+    /// Machines that may become known in one second.
+    pub per_second: u32,
+    /// Discovered machines at most.
+    pub limit: u64,
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        Self {
+            mode: Some(BootMode::Local),
+            per_second: 5,
+            limit: 4096,
+        }
+    }
+}
+
+/// How a machine that boots its disk is handed back to its firmware.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalBootDefault {
+    /// By a boot program and a script that says so: shown on the machine's screen, and told as an event when the
+    /// machine took it.
+    #[default]
+    Script,
+    /// By naming no bootfile: quicker, and the only way that leaves other boot servers of the segment their clients.
+    Silent,
+}
+
+/// How long an attempt may take. Real machines spend minutes in their firmware, so these are generous.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabDeadlines {
+    /// Longest time in each stage; a stage that is not named has none.
+    pub stages: BTreeMap<Stage, Duration>,
+    /// Longest time from the first packet to the verdict.
+    pub total: Duration,
+}
+
+impl Default for LabDeadlines {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let stages = BTreeMap::from([
+            (Stage::Dhcp, minutes(5)),
+            (Stage::Nbp, minutes(10)),
+            (Stage::Ipxe, minutes(5)),
+            (Stage::Script, minutes(10)),
+            (Stage::Kernel, minutes(20)),
+            (Stage::Initrd, minutes(60)),
+        ]);
+        Self {
+            stages,
+            total: minutes(6 * 60),
+        }
+    }
+}
