@@ -14,7 +14,9 @@ use crate::context::Context;
 use crate::dhcp::DhcpServer;
 use crate::ra::Packets;
 use crate::tftp::TftpServer;
-use crate::{Artifacts, EventSink, Machines, ServerConfig, SocketSource, StartError};
+use crate::{
+    Artifacts, EventSink, Machines, ServerConfig, Shared, SharedParts, SocketSource, StartError,
+};
 
 /// Ethernet type of IPv6.
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -24,6 +26,44 @@ pub struct BootServer {
     context: Arc<Context>,
     addresses: Addresses,
     tasks: JoinSet<()>,
+}
+
+/// The open sockets of one interface. What is missing to serve is what it shares with other interfaces, which may need
+/// to know the ports that the kernel chose.
+pub struct Bound {
+    config: ServerConfig,
+    sockets: Arc<dyn SocketSource>,
+    opened: Opened,
+}
+
+impl Bound {
+    /// Where the servers will listen.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.opened.addresses()
+    }
+
+    /// The HTTP server's address as clients are told it.
+    #[must_use]
+    pub fn http(&self) -> SocketAddrV4 {
+        let bound = self.addresses().http.map(|http| http.port());
+        let port = bound.unwrap_or(self.config.http_port);
+        SocketAddrV4::new(self.config.server_ip, port)
+    }
+
+    /// Starts the servers. When it returns, every server answers and has told so by a `ServerReady` event. Must be called
+    /// in a tokio runtime with time and I/O.
+    #[must_use]
+    pub fn start(self, shared: Arc<Shared>) -> BootServer {
+        let (addresses, http) = (self.addresses(), self.http());
+        let mut server = BootServer {
+            context: Arc::new(Context::new(self.config, http, shared)),
+            addresses,
+            tasks: JoinSet::new(),
+        };
+        server.spawn(self.opened, self.sockets);
+        server
+    }
 }
 
 /// Where the servers listen; `None` for one that was not started.
@@ -38,8 +78,8 @@ pub struct Addresses {
 }
 
 impl BootServer {
-    /// Opens all sockets and starts the servers. When it returns, every server answers and has told so by a
-    /// `ServerReady` event. Must be called in a tokio runtime with time and I/O.
+    /// Opens all sockets and starts the servers of a segment that shares nothing with others. When it returns, every
+    /// server answers and has told so by a `ServerReady` event. Must be called in a tokio runtime with time and I/O.
     ///
     /// # Errors
     /// A port is taken or a socket cannot be opened: the error names the server and the address. No server is left
@@ -50,21 +90,41 @@ impl BootServer {
         sink: EventSink,
     ) -> Result<BootServer, StartError> {
         check(&config)?;
+        let bound = BootServer::bind(config, sockets).await?;
+        let responder = Responder::new(dhcp_config(&bound.config, bound.http().port()));
+        let shared = Shared::new(SharedParts::new(responder, sink));
+        Ok(bound.start(shared))
+    }
+
+    /// Opens the sockets of one interface and starts its servers, which share `shared` with those of other
+    /// interfaces. [`BootServer::bind`] and [`Bound::start`] in one.
+    ///
+    /// # Errors
+    /// As for [`BootServer::bind`].
+    pub async fn start_on(
+        shared: Arc<Shared>,
+        config: ServerConfig,
+        sockets: Arc<dyn SocketSource>,
+    ) -> Result<BootServer, StartError> {
+        Ok(BootServer::bind(config, sockets).await?.start(shared))
+    }
+
+    /// Opens the sockets of one interface. From now on they keep what comes in. Must be called in a tokio runtime with
+    /// time and I/O.
+    ///
+    /// # Errors
+    /// A port is taken or a socket cannot be opened: the error names the server and the address. No socket is left
+    /// open.
+    pub async fn bind(
+        config: ServerConfig,
+        sockets: Arc<dyn SocketSource>,
+    ) -> Result<Bound, StartError> {
         let opened = Opened::open(&config, &sockets).await?;
-        let addresses = opened.addresses();
-        let http = SocketAddrV4::new(
-            config.server_ip,
-            addresses.http.map_or(config.http_port, |http| http.port()),
-        );
-        let responder = Responder::new(dhcp_config(&config, http.port()));
-        let context = Arc::new(Context::new(config, responder, http, sink));
-        let mut server = Self {
-            context,
-            addresses,
-            tasks: JoinSet::new(),
-        };
-        server.spawn(opened, sockets);
-        Ok(server)
+        Ok(Bound {
+            config,
+            sockets,
+            opened,
+        })
     }
 
     /// Starts the tasks. From its bind on, a socket keeps what comes in, so that each server is ready by now.
@@ -130,11 +190,21 @@ impl BootServer {
         self.addresses
     }
 
+    /// What it shares with the servers of other interfaces.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.context.shared)
+    }
+
     /// How many packets and requests each server left without an answer. Of these, a few a second became
     /// `PacketDropped` events.
     #[must_use]
     pub fn dropped(&self) -> HashMap<&'static str, u64> {
-        self.context.drop_counts()
+        let mut sums = HashMap::new();
+        for ((service, _), count) in self.context.drops() {
+            *sums.entry(service).or_default() += count;
+        }
+        sums
     }
 
     /// Stops all servers and transfers, and waits until they are gone.

@@ -1,40 +1,19 @@
-//! What all servers of a segment share.
+//! What the servers of one interface share: their configuration, and their view onto what all interfaces share.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use bootgate_events::{ArtifactRole, AttemptId, EventKind, FaultAction, MacAddr, Protocol};
-use bootgate_netboot::dhcp::Responder;
-use tokio::time::Instant;
 
-use crate::{Artifacts, EventSink, Fact, Machines, ServerConfig};
-
-/// Dropped packets of one server that become events in one second; the others are counted.
-const DROPS_PER_SECOND: u32 = 5;
+use crate::drops::Dropped;
+use crate::{ServerConfig, Shared};
 
 pub(crate) struct Context {
     pub(crate) config: ServerConfig,
-    pub(crate) machines: Arc<Machines>,
-    pub(crate) artifacts: Arc<Artifacts>,
     /// The HTTP server's address as clients are told it.
     pub(crate) http: SocketAddrV4,
-    sink: EventSink,
-    responder: Mutex<Responder>,
-    started: Instant,
-    transfers: AtomicU64,
-    drops: Mutex<HashMap<&'static str, Drops>>,
-}
-
-/// Packets of one server that were dropped.
-#[derive(Default)]
-struct Drops {
-    total: u64,
-    second: u64,
-    told: u32,
-    untold: u64,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A request that is refused, for its event.
@@ -48,40 +27,22 @@ pub(crate) struct Refused<'a> {
     pub(crate) reason: String,
 }
 
+/// Most of what a server asks for is shared.
+impl Deref for Context {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
 impl Context {
-    pub(crate) fn new(
-        config: ServerConfig,
-        responder: Responder,
-        http: SocketAddrV4,
-        sink: EventSink,
-    ) -> Self {
+    pub(crate) fn new(config: ServerConfig, http: SocketAddrV4, shared: Arc<Shared>) -> Self {
         Self {
             config,
-            machines: Arc::default(),
-            artifacts: Arc::default(),
             http,
-            sink,
-            responder: Mutex::new(responder),
-            started: Instant::now(),
-            transfers: AtomicU64::new(0),
-            drops: Mutex::default(),
+            shared,
         }
-    }
-
-    /// Time since the server started.
-    pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// The clock's reading when that time has passed since the server started.
-    pub(crate) fn instant(&self, time: Duration) -> Instant {
-        self.started + time
-    }
-
-    pub(crate) fn responder(&self) -> MutexGuard<'_, Responder> {
-        self.responder
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The machine that leased this address.
@@ -105,43 +66,29 @@ impl Context {
         attempt: Option<AttemptId>,
         kind: EventKind,
     ) {
-        (self.sink)(Fact { mac, attempt, kind });
+        self.shared.emit(mac, attempt, kind);
     }
 
-    pub(crate) fn next_transfer(&self) -> u64 {
-        self.transfers.fetch_add(1, Ordering::Relaxed)
+    /// Counts a packet that is not answered as `other`, and tells of it unless too many were told of in this second.
+    pub(crate) fn dropped(&self, service: &'static str, mac: Option<MacAddr>, why: &str) {
+        self.dropped_as(service, "other", mac, why);
     }
 
-    /// Counts a packet that is not answered, and tells of it unless too many were told of in this second.
-    pub(crate) fn dropped(&self, service: &'static str, mac: Option<MacAddr>, reason: &str) {
-        let second = self.now().as_secs();
-        let more = {
-            let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
-            let drops = drops.entry(service).or_default();
-            drops.total += 1;
-            if drops.second != second {
-                drops.second = second;
-                drops.told = 0;
-            }
-            if drops.told >= DROPS_PER_SECOND {
-                drops.untold += 1;
-                return;
-            }
-            drops.told += 1;
-            std::mem::take(&mut drops.untold)
-        };
-        let reason = match more {
-            0 => reason.to_owned(),
-            more => format!("{reason} (and {more} others before)"),
-        };
-        let service = service.to_owned();
-        self.emit(mac, EventKind::PacketDropped { service, reason });
-    }
-
-    pub(crate) fn drop_counts(&self) -> HashMap<&'static str, u64> {
-        let drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = drops.iter().map(|(service, drops)| (*service, drops.total));
-        counts.collect()
+    /// Counts a packet that is not answered by its reason's short name, and tells of it in words unless too many were
+    /// told of in this second.
+    pub(crate) fn dropped_as(
+        &self,
+        service: &'static str,
+        slug: &'static str,
+        mac: Option<MacAddr>,
+        why: &str,
+    ) {
+        self.shared.dropped(&Dropped {
+            service,
+            slug,
+            mac,
+            why,
+        });
     }
 
     /// Tells that a request is refused, and to whom.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bootgate_events::{EventKind, MacAddr};
 use bootgate_netboot::dhcp::{Destination, Reply};
 use bootgate_netboot::frame::udp4_frame;
+use bootgate_netboot::policy::Loader;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
@@ -57,14 +58,17 @@ impl DhcpServer {
     async fn answer(&self, message: &[u8]) {
         let context = &self.context;
         let now = context.now();
-        let machines = &*context.machines;
+        let machines = &*context.lookup;
         let outcome = context.responder().handle(now, message, machines);
         let mac = outcome.received.as_ref().map(|(mac, _)| *mac);
-        if let Some((mac, facts)) = outcome.received {
+        let told = |loader: &str| context.plain_clients || loader != Loader::Os.as_str();
+        if let Some((mac, facts)) = outcome.received
+            && told(&facts.loader)
+        {
             context.emit(Some(mac), EventKind::DhcpReceived { mac, facts });
         }
-        if let Some(reason) = outcome.dropped {
-            context.dropped("dhcp", mac, &reason);
+        if let Some(dropped) = outcome.dropped {
+            context.dropped("dhcp", mac, &dropped);
         }
         let Some(reply) = outcome.reply else {
             return;
@@ -74,7 +78,10 @@ impl DhcpServer {
             mac, facts, reason, ..
         } = reply;
         match sent {
-            Ok(()) => context.emit(Some(mac), EventKind::DhcpSent { mac, facts, reason }),
+            Ok(()) if told(&facts.loader) => {
+                context.emit(Some(mac), EventKind::DhcpSent { mac, facts, reason });
+            }
+            Ok(()) => {}
             Err(error) => {
                 let why = format!("send the {} to {mac}: {error}", facts.message);
                 context.dropped("dhcp", Some(mac), &why);

@@ -1,0 +1,166 @@
+//! What the servers of all interfaces share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bootgate_events::{AttemptId, EventKind, MacAddr};
+use bootgate_netboot::Time;
+use bootgate_netboot::dhcp::Responder;
+use bootgate_netboot::policy::MachineLookup;
+use tokio::time::Instant;
+
+use crate::drops::{Dropped, Drops};
+use crate::{Artifacts, EventSink, Fact, Machines};
+
+/// Tells the DHCP server what a machine may boot.
+pub type SharedLookup = Arc<dyn MachineLookup + Send + Sync>;
+
+/// What [`Shared::new`] is made of.
+pub struct SharedParts {
+    /// The DHCP server's decisions and its table of leases, for all interfaces.
+    pub responder: Responder,
+    /// The machines of a gate, and their attempts.
+    pub machines: Arc<Machines>,
+    /// Tells the DHCP server what a machine may boot.
+    pub lookup: SharedLookup,
+    /// The files that are given out.
+    pub artifacts: Arc<Artifacts>,
+    /// Takes what happens.
+    pub sink: EventSink,
+    /// Whether DHCP messages of clients that are no boot loaders are told as events. A lab's network has more of
+    /// them than anybody wants to read.
+    pub plain_clients: bool,
+}
+
+impl SharedParts {
+    /// No files, no machines, every message told.
+    #[must_use]
+    pub fn new(responder: Responder, sink: EventSink) -> Self {
+        let machines = Arc::<Machines>::default();
+        Self {
+            responder,
+            lookup: Arc::clone(&machines) as SharedLookup,
+            machines,
+            artifacts: Arc::default(),
+            sink,
+            plain_clients: true,
+        }
+    }
+}
+
+/// What the servers of all interfaces share.
+pub struct Shared {
+    pub(crate) machines: Arc<Machines>,
+    pub(crate) lookup: SharedLookup,
+    pub(crate) artifacts: Arc<Artifacts>,
+    pub(crate) plain_clients: bool,
+    sink: EventSink,
+    responder: Mutex<Responder>,
+    clock: Clock,
+    transfers: AtomicU64,
+    drops: Mutex<Drops>,
+}
+
+impl Shared {
+    /// Puts it together. The clock starts.
+    #[must_use]
+    pub fn new(parts: SharedParts) -> Arc<Self> {
+        Arc::new(Self {
+            machines: parts.machines,
+            lookup: parts.lookup,
+            artifacts: parts.artifacts,
+            plain_clients: parts.plain_clients,
+            sink: parts.sink,
+            responder: Mutex::new(parts.responder),
+            clock: Clock::start(),
+            transfers: AtomicU64::new(0),
+            drops: Mutex::default(),
+        })
+    }
+
+    /// The time that the protocol machines are told: since 1970-01-01 00:00 UTC, by a clock that never jumps. It was set
+    /// by the wall clock once, when this was made.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The runtime's clock when [`Shared::now`] is `time`.
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.clock.instant(time)
+    }
+
+    /// The DHCP server's decisions and its table of leases. Hold it shortly: every message waits for it.
+    pub fn responder(&self) -> MutexGuard<'_, Responder> {
+        self.responder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what happened.
+    pub fn emit(&self, mac: Option<MacAddr>, attempt: Option<AttemptId>, kind: EventKind) {
+        (self.sink)(Fact { mac, attempt, kind });
+    }
+
+    pub(crate) fn next_transfer(&self) -> u64 {
+        self.transfers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts a packet that is not answered, and tells of it unless too many were told of in this second.
+    pub(crate) fn dropped(&self, dropped: &Dropped<'_>) {
+        let told = {
+            let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+            drops.count(self.now(), dropped)
+        };
+        let Some(more) = told else {
+            return;
+        };
+        let reason = match more {
+            0 => dropped.why.to_owned(),
+            more => format!("{} (and {more} others before)", dropped.why),
+        };
+        let service = dropped.service.to_owned();
+        let attempt = dropped.mac.and_then(|mac| self.machines.attempt(&mac));
+        let kind = EventKind::PacketDropped { service, reason };
+        self.emit(dropped.mac, attempt, kind);
+    }
+
+    /// How many packets and requests were left without an answer, by service (`dhcp`, `tftp`, ...) and reason: a
+    /// short word such as `malformed`.
+    #[must_use]
+    pub fn drops(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        let drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        drops.counts()
+    }
+}
+
+/// Wall-clock time that never jumps.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    started: Instant,
+    unix: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            unix: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.unix + self.started.elapsed()
+    }
+
+    fn instant(&self, time: Time) -> Instant {
+        let later = time.saturating_sub(self.unix);
+        // Further than any deadline in use; a lease may hold for a century.
+        let ever = Duration::from_secs(365 * 24 * 3600);
+        self.started + later.min(ever + self.started.elapsed())
+    }
+}
