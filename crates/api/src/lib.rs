@@ -3,6 +3,7 @@
 //! Paths are built here too, so that server and client cannot disagree about them.
 
 mod chunks;
+pub mod control;
 mod lab;
 mod plan;
 
