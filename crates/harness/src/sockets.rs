@@ -1,9 +1,9 @@
 //! Sockets for boot servers on an interface of the host.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-use bootgate_hostnet::UdpOptions;
+use bootgate_hostnet::{Udp6Options, UdpOptions};
 use bootgate_hostnet::host::HostInterface;
 use bootgate_server::{BoxFuture, PacketSocket, SocketSource};
 
@@ -40,6 +40,26 @@ impl SocketSource for InterfaceSockets {
             ifindex: socket.ifindex,
         });
         Box::pin(async move { socket })
+    }
+
+    fn udp6(
+        &self,
+        bind: SocketAddrV6,
+        groups: &[Ipv6Addr],
+    ) -> BoxFuture<'_, io::Result<std::net::UdpSocket>> {
+        let socket = self.0.udp6_socket(&Udp6Options {
+            groups: groups.to_vec(),
+            ..Udp6Options::new(bind)
+        });
+        Box::pin(async move { socket })
+    }
+
+    fn tcp6_listener(
+        &self,
+        bind: SocketAddrV6,
+    ) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
+        let listener = self.0.tcp6_listener(bind);
+        Box::pin(async move { listener })
     }
 }
 

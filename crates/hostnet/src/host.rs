@@ -1,12 +1,12 @@
 //! Sockets on a real interface of the host, for boards. Nothing of the interface is changed.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
 
 use bootgate_events::MacAddr;
 
 use crate::sys::ifaces::{self, Entry};
-use crate::{PacketSocket, UdpOptions, sockets};
+use crate::{PacketSocket, Udp6Options, UdpOptions, sockets};
 
 /// An existing interface of the caller's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct HostInterface {
     pub mac: MacAddr,
     /// Its IPv4 addresses with the lengths of their prefixes.
     pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Its IPv6 addresses with the lengths of their prefixes; those still under duplicate address detection too.
+    pub addresses6: Vec<(Ipv6Addr, u8)>,
     /// Whether it is set up.
     pub up: bool,
     /// Whether it has a carrier.
@@ -39,7 +41,7 @@ impl HostInterface {
                 mac,
                 flags,
             } => Some((*ifindex, *hardware_type, *mac, *flags)),
-            Entry::Address { .. } => None,
+            Entry::Address { .. } | Entry::Address6 { .. } => None,
         });
         let Some((ifindex, hardware_type, mac, flags)) = link else {
             return Err(io::Error::new(
@@ -62,7 +64,14 @@ impl HostInterface {
                 .iter()
                 .filter_map(|entry| match entry {
                     Entry::Address { address, netmask } => Some((*address, prefix_len(*netmask))),
-                    Entry::Link { .. } => None,
+                    Entry::Link { .. } | Entry::Address6 { .. } => None,
+                })
+                .collect(),
+            addresses6: entries
+                .iter()
+                .filter_map(|entry| match entry {
+                    Entry::Address6 { address, netmask } => Some((*address, prefix6_len(*netmask))),
+                    Entry::Link { .. } | Entry::Address { .. } => None,
                 })
                 .collect(),
             up: has(libc::IFF_UP),
@@ -74,6 +83,13 @@ impl HostInterface {
     #[must_use]
     pub fn has_address(&self, address: Ipv4Addr) -> bool {
         self.addresses.iter().any(|(have, _)| *have == address)
+    }
+
+    /// Its link-local address, where it has one.
+    #[must_use]
+    pub fn link_local(&self) -> Option<Ipv6Addr> {
+        let mut addresses = self.addresses6.iter().map(|(address, _)| *address);
+        addresses.find(Ipv6Addr::is_unicast_link_local)
     }
 
     /// Makes a UDP socket on it, nonblocking.
@@ -92,6 +108,24 @@ impl HostInterface {
         sockets::tcp(&self.name, bind)
     }
 
+    /// Makes an IPv6 UDP socket on it, nonblocking. Link-local addresses and groups mean those of this interface,
+    /// whatever scope they come with.
+    ///
+    /// # Errors
+    /// As for [`HostInterface::udp_socket`]; `AddrNotAvailable` for an address that is not on it, or not yet: a new
+    /// address is tentative for a second or two.
+    pub fn udp6_socket(&self, options: &Udp6Options) -> io::Result<UdpSocket> {
+        sockets::udp6(&self.name, self.ifindex, options)
+    }
+
+    /// Makes a listening IPv6 TCP socket on it, nonblocking, without IPv4.
+    ///
+    /// # Errors
+    /// As for [`HostInterface::udp6_socket`].
+    pub fn tcp6_listener(&self, bind: SocketAddrV6) -> io::Result<TcpListener> {
+        sockets::tcp6(&self.name, self.ifindex, bind)
+    }
+
     /// Makes a raw packet socket on it, nonblocking. `ethertype` in host byte order; 3 takes every frame.
     ///
     /// # Errors
@@ -107,5 +141,10 @@ impl HostInterface {
 
 #[allow(clippy::cast_possible_truncation, reason = "at most 32")]
 fn prefix_len(netmask: Ipv4Addr) -> u8 {
+    netmask.to_bits().leading_ones() as u8
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "at most 128")]
+fn prefix6_len(netmask: Ipv6Addr) -> u8 {
     netmask.to_bits().leading_ones() as u8
 }

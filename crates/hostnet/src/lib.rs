@@ -27,4 +27,4 @@ pub use sandbox::{
     Child, ExitStatus, HolderExit, PortMode, Sandbox, SandboxConfig, SegmentConfig, SegmentInfo,
     Spawn, UserNamespace,
 };
-pub use sockets::{PacketSocket, UdpOptions};
+pub use sockets::{PacketSocket, Udp6Options, UdpOptions};

@@ -1,7 +1,7 @@
 //! Sockets bound to one interface, made in the network namespace of the calling thread.
 
 use std::io;
-use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use bootgate_events::MacAddr;
@@ -47,12 +47,36 @@ impl UdpOptions {
     }
 }
 
+/// How an IPv6 UDP socket is made. It is always nonblocking, close-on-exec, without IPv4 (`IPV6_V6ONLY`) and bound to
+/// the interface (`SO_BINDTODEVICE`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Udp6Options {
+    /// Address and port to bind; port 0 lets the kernel choose.
+    pub bind: SocketAddrV6,
+    /// Groups to join on the interface.
+    pub groups: Vec<Ipv6Addr>,
+    /// Whether the address may be shared (`SO_REUSEADDR`).
+    pub reuse_address: bool,
+}
+
+impl Udp6Options {
+    /// A plain socket on `bind`: no groups, no sharing.
+    #[must_use]
+    pub fn new(bind: SocketAddrV6) -> Self {
+        Self {
+            bind,
+            groups: Vec::new(),
+            reuse_address: false,
+        }
+    }
+}
+
 /// Connections the kernel keeps for an accepting server.
 const BACKLOG: i32 = 128;
 
-fn inet(kind: SocketType) -> io::Result<OwnedFd> {
+fn inet(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(
-        AddressFamily::INET,
+        family,
         kind,
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
@@ -60,7 +84,7 @@ fn inet(kind: SocketType) -> io::Result<OwnedFd> {
 }
 
 pub(crate) fn udp(interface: &str, options: UdpOptions) -> io::Result<UdpSocket> {
-    let fd = inet(SocketType::DGRAM)?;
+    let fd = inet(AddressFamily::INET, SocketType::DGRAM)?;
     if options.broadcast {
         sockopt::set_socket_broadcast(&fd, true)?;
     }
@@ -76,10 +100,46 @@ pub(crate) fn udp(interface: &str, options: UdpOptions) -> io::Result<UdpSocket>
 }
 
 pub(crate) fn tcp(interface: &str, bind: SocketAddrV4) -> io::Result<TcpListener> {
-    let fd = inet(SocketType::STREAM)?;
+    let fd = inet(AddressFamily::INET, SocketType::STREAM)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     sys::bind_to_device(&fd, interface)?;
     rustix::net::bind(&fd, &bind)?;
+    rustix::net::listen(&fd, BACKLOG)?;
+    Ok(fd.into())
+}
+
+/// An address with the scope that makes it one of this interface; link-local ones cannot be bound without.
+fn scoped(bind: SocketAddrV6, ifindex: i32) -> SocketAddrV6 {
+    let link_local = bind.ip().is_unicast_link_local();
+    let scope = if link_local {
+        ifindex.cast_unsigned()
+    } else {
+        0
+    };
+    SocketAddrV6::new(*bind.ip(), bind.port(), 0, scope)
+}
+
+pub(crate) fn udp6(interface: &str, ifindex: i32, options: &Udp6Options) -> io::Result<UdpSocket> {
+    let fd = inet(AddressFamily::INET6, SocketType::DGRAM)?;
+    sockopt::set_ipv6_v6only(&fd, true)?;
+    if options.reuse_address {
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+    }
+    sys::bind_to_device(&fd, interface)?;
+    rustix::net::bind(&fd, &scoped(options.bind, ifindex))?;
+    for group in &options.groups {
+        sockopt::set_ipv6_add_membership(&fd, group, ifindex.cast_unsigned())?;
+    }
+    sockopt::set_ipv6_multicast_loop(&fd, false)?;
+    Ok(fd.into())
+}
+
+pub(crate) fn tcp6(interface: &str, ifindex: i32, bind: SocketAddrV6) -> io::Result<TcpListener> {
+    let fd = inet(AddressFamily::INET6, SocketType::STREAM)?;
+    sockopt::set_ipv6_v6only(&fd, true)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    sys::bind_to_device(&fd, interface)?;
+    rustix::net::bind(&fd, &scoped(bind, ifindex))?;
     rustix::net::listen(&fd, BACKLOG)?;
     Ok(fd.into())
 }

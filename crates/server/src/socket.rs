@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
@@ -27,6 +27,26 @@ pub trait SocketSource: Send + Sync + 'static {
     /// A packet socket for whole Ethernet frames of one type (host byte order: `0x86dd` is IPv6), which also hears
     /// all multicast (`PACKET_MR_ALLMULTI`). Type 0 asks for a socket that only sends.
     fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>>;
+
+    /// An IPv6 UDP socket (`IPV6_V6ONLY`) that hears only the segment's interface, bound to `bind` and in `groups`
+    /// there. A link-local address means the one of the segment's interface, whatever its scope. `Unsupported` where
+    /// the source has no IPv6.
+    fn udp6(
+        &self,
+        _bind: SocketAddrV6,
+        _groups: &[Ipv6Addr],
+    ) -> BoxFuture<'_, io::Result<std::net::UdpSocket>> {
+        Box::pin(async { Err(io::Error::from(io::ErrorKind::Unsupported)) })
+    }
+
+    /// A listening IPv6 TCP socket (with `SO_REUSEADDR` and `IPV6_V6ONLY`) bound to `bind`. As for
+    /// [`SocketSource::udp6`].
+    fn tcp6_listener(
+        &self,
+        _bind: SocketAddrV6,
+    ) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
+        Box::pin(async { Err(io::Error::from(io::ErrorKind::Unsupported)) })
+    }
 }
 
 /// An `AF_PACKET`/`SOCK_RAW` socket bound to the segment's interface, non-blocking.

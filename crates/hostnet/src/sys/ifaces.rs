@@ -2,11 +2,11 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::check;
 
-/// One entry of the interface list: a link, or an IPv4 address on one.
+/// One entry of the interface list: a link, or an address on one.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     Link {
@@ -18,6 +18,10 @@ pub(crate) enum Entry {
     Address {
         address: Ipv4Addr,
         netmask: Ipv4Addr,
+    },
+    Address6 {
+        address: Ipv6Addr,
+        netmask: Ipv6Addr,
     },
 }
 
@@ -63,6 +67,10 @@ unsafe fn entry(item: &libc::ifaddrs) -> Option<Entry> {
                 address: ipv4(item.ifa_addr),
                 netmask: ipv4(item.ifa_netmask),
             }),
+            libc::AF_INET6 if !item.ifa_netmask.is_null() => Some(Entry::Address6 {
+                address: ipv6(item.ifa_addr),
+                netmask: ipv6(item.ifa_netmask),
+            }),
             _ => None,
         }
     }
@@ -74,4 +82,12 @@ unsafe fn ipv4(address: *const libc::sockaddr) -> Ipv4Addr {
     // SAFETY: as the caller promises.
     let address = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
     Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr))
+}
+
+/// # Safety
+/// `address` points to a `sockaddr_in6`.
+unsafe fn ipv6(address: *const libc::sockaddr) -> Ipv6Addr {
+    // SAFETY: as the caller promises.
+    let address = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
+    Ipv6Addr::from(address.sin6_addr.s6_addr)
 }
