@@ -47,6 +47,8 @@ pub struct AskingAs {
     /// Its class: `PXEClient`, `HTTPClient`, `iPXE` (a user class), `U-Boot.armv8`, ...; `None`: `PXEClient`. Empty: an
     /// operating system's DHCP client.
     pub class: Option<String>,
+    /// The interface it asks on; `None`: the one it was last heard on, else each that is served.
+    pub interface: Option<String>,
 }
 
 /// A DHCP server that is not ours.
