@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bootgate_events::MacAddr;
-use bootgate_netboot::dhcp::{DhcpConfig, Responder};
+use bootgate_netboot::dhcp::{Datagram, DhcpConfig, Responder};
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 use libfuzzer_sys::fuzz_target;
 use packets::split;
@@ -22,10 +22,11 @@ impl MachineLookup for Machines {
     fn machine(&self, mac: &MacAddr) -> Option<BootMachine> {
         Some(BootMachine {
             netboot: mac.0[5] & 1 == 0,
-            bootfiles: Bootfiles {
-                bios: Some("undionly.kpxe".to_owned()),
-                uefi_x64: Some("snponly.efi".to_owned()),
-            },
+            bootfiles: Bootfiles::pc(
+                Some("undionly.kpxe".to_owned()),
+                Some("snponly.efi".to_owned()),
+            ),
+            ..BootMachine::default()
         })
     }
 }
@@ -33,14 +34,14 @@ impl MachineLookup for Machines {
 fuzz_target!(|data: &[u8]| {
     let pool = Ipv4Addr::new(10, 77, 0, 10)..=Ipv4Addr::new(10, 77, 0, 99);
     let mut config = DhcpConfig::new(Ipv4Addr::new(10, 77, 0, 1), 24, pool);
-    config.max_leases = MAX_LEASES;
-    config.lease = Duration::from_secs(1000);
+    config.subnets[0].max_leases = MAX_LEASES;
+    config.subnets[0].lease = Duration::from_secs(1000);
     config.authoritative = data.len() % 2 == 0;
     let mut server = Responder::new(config);
     let mut now = Duration::ZERO;
     for packet in split(data) {
         now += Duration::from_secs(packet.len() as u64);
-        let outcome = server.handle(now, packet, &Machines);
+        let outcome = server.handle(now, &Datagram::new(packet), &Machines);
         assert!(outcome.reply.is_some() != outcome.dropped.is_some());
         assert!(server.tracked() <= MAX_LEASES);
         assert!(server.poll_at().is_none_or(|next| next > now));

@@ -9,7 +9,7 @@ use bootgate_events::{AttemptId, FaultRule, HostFacts, TargetFacts};
 use bootgate_hostnet::Sandbox;
 use bootgate_scenario::{Driver, Firmware, NicRom, Payload, Plan, QemuPlan, TargetPlan};
 use bootgate_server::{
-    Artifact, ArtifactName, Artifacts, Bootfiles, MachineBoot, MachineConfig, ScriptBoot,
+    Artifact, ArtifactName, Artifacts, Bootfiles, MachineBoot, MachineConfig, ScriptBoot, arch,
 };
 use bootgate_target::accel::{self, AccelChoice, AccelDecision};
 use bootgate_target::discovery::{self, OvmfFiles, QemuBinary};
@@ -174,8 +174,8 @@ impl Prepared {
             publish(artifacts, &file, nbp, bootgate_events::ArtifactRole::Nbp)?;
             let told = Some(target.boot.nbp.bootfile(nbp));
             match target.firmware {
-                Firmware::Bios => bootfiles.bios = told,
-                Firmware::Uefi => bootfiles.uefi_x64 = told,
+                Firmware::Bios => bootfiles.set(arch::BIOS, told),
+                Firmware::Uefi => bootfiles.set(arch::UEFI_X64, told),
             }
         }
         let boot = MachineBoot::Script(Box::new(self.script(target, artifacts)?));

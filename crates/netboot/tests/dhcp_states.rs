@@ -234,10 +234,8 @@ fn the_pool_ends_and_expired_leases_make_room() {
 #[test]
 fn the_lease_table_is_bounded_whatever_the_pool() {
     let pool = [10, 0, 0, 2].into()..=[10, 255, 255, 250].into();
-    let big = DhcpConfig {
-        max_leases: 50,
-        ..DhcpConfig::new(SERVER, 8, pool)
-    };
+    let mut big = DhcpConfig::new(SERVER, 8, pool);
+    big.subnets[0].max_leases = 50;
     let mut lab = Lab::new(big);
     for low in 0..=255u8 {
         for high in 0..4u8 {
@@ -253,8 +251,8 @@ fn the_lease_table_is_bounded_whatever_the_pool() {
 #[test]
 fn reservations_hold_for_their_machine_alone() {
     let mut reserved = config();
-    reserved.reservations.insert(mac(1), ip(50));
-    reserved.reservations.insert(mac(2), ip(11));
+    reserved.subnets[0].reservations.insert(mac(1), ip(50));
+    reserved.subnets[0].reservations.insert(mac(2), ip(11));
     let mut lab = Lab::new(reserved);
     assert_eq!(lab.lease(mac(1)), ip(50), "outside the pool");
     let stranger = lab.send(&discover(mac(3)).asks_for(ip(11))).offered();
@@ -272,11 +270,8 @@ fn reservations_hold_for_their_machine_alone() {
 #[test]
 fn servers_and_network_addresses_are_never_given_out() {
     let pool = ip(0)..=ip(255);
-    let router = Some(ip(254));
-    let tiny = DhcpConfig {
-        router,
-        ..DhcpConfig::new(SERVER, 29, pool)
-    };
+    let mut tiny = DhcpConfig::new(SERVER, 29, pool);
+    tiny.subnets[0].router = Some(ip(254));
     let mut lab = Lab::new(tiny);
     let mut given: Vec<_> = (1..6).map(|last| lab.lease(mac(last))).collect();
     given.sort();

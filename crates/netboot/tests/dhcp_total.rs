@@ -33,10 +33,10 @@ fn check(lab: &Lab, outcome: &Outcome) {
             let end = reply.bytes.iter().rposition(|byte| *byte != 0);
             assert_eq!(end.map(|at| reply.bytes[at]), Some(255), "options end");
         }
-        (None, Some(reason)) => assert!(!reason.is_empty()),
+        (None, Some(reason)) => assert!(!reason.detail.is_empty()),
         other => panic!("neither reply nor reason, or both: {other:?}"),
     }
-    assert!(lab.server.tracked() <= lab.server.config().max_leases);
+    assert!(lab.server.tracked() <= lab.server.config().subnets[0].max_leases);
 }
 
 /// Sends to a server that has state already, so that each branch has something to decide.

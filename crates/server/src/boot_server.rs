@@ -233,14 +233,17 @@ fn check(config: &ServerConfig) -> Result<(), StartError> {
 }
 
 fn dhcp_config(config: &ServerConfig, http_port: u16) -> DhcpConfig {
-    DhcpConfig {
-        lease: config.lease,
-        router: config.router,
-        authoritative: config.authoritative,
-        max_leases: config.limits.max_leases,
-        http_port,
-        ..DhcpConfig::new(config.server_ip, config.prefix_len, config.pool.clone())
+    let mut dhcp = DhcpConfig::new(config.server_ip, config.prefix_len, config.pool.clone());
+    dhcp.authoritative = config.authoritative;
+    for interface in &mut dhcp.interfaces {
+        interface.http_port = http_port;
     }
+    for subnet in &mut dhcp.subnets {
+        subnet.lease = config.lease;
+        subnet.router = config.router;
+        subnet.max_leases = config.limits.max_leases;
+    }
+    dhcp
 }
 
 /// The servers' sockets.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bootgate_events::{EventKind, MacAddr};
-use bootgate_netboot::dhcp::{Destination, Reply};
+use bootgate_netboot::dhcp::{Datagram, Destination, Reply};
 use bootgate_netboot::frame::udp4_frame;
 use bootgate_netboot::policy::Loader;
 use tokio::net::UdpSocket;
@@ -59,7 +59,9 @@ impl DhcpServer {
         let context = &self.context;
         let now = context.now();
         let machines = &*context.lookup;
-        let outcome = context.responder().handle(now, message, machines);
+        let outcome = context
+            .responder()
+            .handle(now, &Datagram::new(message), machines);
         let mac = outcome.received.as_ref().map(|(mac, _)| *mac);
         let told = |loader: &str| context.plain_clients || loader != Loader::Os.as_str();
         if let Some((mac, facts)) = outcome.received
@@ -68,7 +70,7 @@ impl DhcpServer {
             context.emit(Some(mac), EventKind::DhcpReceived { mac, facts });
         }
         if let Some(dropped) = outcome.dropped {
-            context.dropped("dhcp", mac, &dropped);
+            context.dropped("dhcp", mac, &dropped.detail);
         }
         let Some(reply) = outcome.reply else {
             return;
@@ -79,6 +81,7 @@ impl DhcpServer {
         } = reply;
         match sent {
             Ok(()) if told(&facts.loader) => {
+                let reason = reason.into_owned();
                 context.emit(Some(mac), EventKind::DhcpSent { mac, facts, reason });
             }
             Ok(()) => {}
@@ -104,7 +107,7 @@ impl DhcpServer {
                 let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, to.port());
                 self.datagram(everybody, reply).await
             }
-            (Destination::Unicast { .. } | Destination::Relay(_), _) => {
+            (Destination::Unicast { .. } | Destination::Relay(_) | Destination::Back(_), _) => {
                 self.datagram(to, reply).await
             }
         }

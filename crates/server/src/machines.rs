@@ -137,6 +137,7 @@ impl MachineLookup for Machines {
         Some(BootMachine {
             netboot: armed.netboot,
             bootfiles: armed.config.nbp.clone(),
+            ..BootMachine::default()
         })
     }
 }

@@ -157,10 +157,10 @@ fn udhcpc_as_firmware_is_told_its_boot_program() {
         let machine = MachineConfig {
             mac: MAC,
             boot: MachineBoot::Script(Box::new(boot)),
-            nbp: Bootfiles {
-                bios: Some("undionly.kpxe".to_owned()),
-                uefi_x64: Some("snponly.efi".to_owned()),
-            },
+            nbp: Bootfiles::pc(
+                Some("undionly.kpxe".to_owned()),
+                Some("snponly.efi".to_owned()),
+            ),
             faults: Vec::new(),
         };
         segment.server.machines().arm(machine, "nonce".into());

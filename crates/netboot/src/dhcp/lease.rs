@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use bootgate_events::MacAddr;
 
-use super::DhcpConfig;
+use super::responder::Net;
 use crate::Time;
 
 /// What an address is at the moment.
@@ -26,6 +26,12 @@ struct Binding {
     mac: MacAddr,
     state: State,
     ends: Time,
+}
+
+/// What a grant replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Undo {
+    generation: u64,
 }
 
 /// The table. Machines are told apart by hardware address alone: firmware, iPXE and the operating system of one
@@ -143,7 +149,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// The configured pool, as far as it lies inside the network.
-    pub(super) fn new(config: &DhcpConfig) -> Self {
+    pub(super) fn new(config: &Net) -> Self {
         let network = config.server_ip.to_bits() & config.netmask().to_bits();
         let broadcast = config.broadcast().to_bits();
         let first = config.pool.start().to_bits().max(network);

@@ -9,7 +9,8 @@ use dhcproto::v4::{
 use dhcproto::{Encodable, Encoder};
 
 use super::options::code;
-use super::{ClientFacts, Destination, DhcpConfig, Reply};
+use super::responder::Net;
+use super::{ClientFacts, Destination, InterfaceId, Reply, SERVER_PORT};
 use crate::policy::{Decision, Loader, arch};
 
 /// Old relays and ROMs drop shorter messages: the size of a BOOTP message (RFC 1542 section 2.1).
@@ -34,7 +35,7 @@ pub(super) enum Kind {
 
 /// Builds an OFFER or ACK.
 pub(super) fn configure(
-    config: &DhcpConfig,
+    config: &Net,
     client: &ClientFacts,
     decision: &Decision,
     kind: Kind,
@@ -80,10 +81,13 @@ pub(super) fn configure(
     };
     let reason = match client.oddities.as_slice() {
         [] => decision.reason.clone(),
-        odd => format!("{} (ignored: {})", decision.reason, odd.join(", ")),
+        odd => format!("{} (ignored: {})", decision.reason, odd.join(", ")).into(),
     };
     Ok(Reply {
         bytes: encode(&message)?,
+        interface: InterfaceId(0),
+        from: config.server_ip,
+        from_port: SERVER_PORT,
         to: destination(client, yiaddr),
         mac: client.mac,
         facts,
@@ -94,7 +98,7 @@ pub(super) fn configure(
 /// Builds a NAK. It goes out by broadcast, since the client's address is what is wrong with it; a relay is told to
 /// broadcast it by the flag (RFC 2131 section 4.3.2).
 pub(super) fn refuse(
-    config: &DhcpConfig,
+    config: &Net,
     client: &ClientFacts,
     loader: Loader,
     address: Ipv4Addr,
@@ -120,15 +124,18 @@ pub(super) fn refuse(
     let bytes = encode(&message)?;
     Ok(Reply {
         bytes,
+        interface: InterfaceId(0),
+        from: config.server_ip,
+        from_port: SERVER_PORT,
         to,
         mac: client.mac,
         facts,
-        reason,
+        reason: reason.into(),
     })
 }
 
 /// What all replies have in common: the client's ids come back (option 61 by RFC 6842, option 82 by RFC 3046).
-fn answer(config: &DhcpConfig, client: &ClientFacts, message_type: MessageType) -> Message {
+fn answer(config: &Net, client: &ClientFacts, message_type: MessageType) -> Message {
     let none = Ipv4Addr::UNSPECIFIED;
     let mut message =
         Message::new_with_id(client.xid, none, none, none, client.giaddr, &client.mac.0);
@@ -157,8 +164,8 @@ fn answer(config: &DhcpConfig, client: &ClientFacts, message_type: MessageType) 
 ///   port 4011; without option 60 it takes the bootfile as it is, and waits no longer for it.
 /// - Option 67 ends with a NUL for firmware: EDK2 writes one behind the value otherwise, over the next option's code.
 /// - iPXE gets "no proxyDHCP" whether or not there is something to boot.
-fn add_boot(message: &mut Message, config: &DhcpConfig, client: &ClientFacts, decision: &Decision) {
-    if decision.loader == Loader::Ipxe {
+fn add_boot(message: &mut Message, config: &Net, client: &ClientFacts, decision: &Decision) {
+    if decision.loader.is_ipxe() {
         insert_raw(message, code::IPXE, IPXE_NO_PROXY.to_vec());
     }
     let Some(name) = decision.boot.name() else {

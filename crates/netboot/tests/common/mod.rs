@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bootgate_events::MacAddr;
-use bootgate_netboot::dhcp::{DhcpConfig, Outcome, Reply, Responder};
+use bootgate_netboot::dhcp::{Datagram, DhcpConfig, Outcome, Reply, Responder};
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -41,10 +41,11 @@ impl MachineLookup for Machines {
 pub fn netboot_machine() -> BootMachine {
     BootMachine {
         netboot: true,
-        bootfiles: Bootfiles {
-            bios: Some("undionly.kpxe".to_owned()),
-            uefi_x64: Some("snponly.efi".to_owned()),
-        },
+        bootfiles: Bootfiles::pc(
+            Some("undionly.kpxe".to_owned()),
+            Some("snponly.efi".to_owned()),
+        ),
+        note: "armed".to_owned(),
     }
 }
 
@@ -183,7 +184,10 @@ impl Lab {
     }
 
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Answer {
-        Answer(self.server.handle(self.now, bytes, &self.machines))
+        Answer(
+            self.server
+                .handle(self.now, &Datagram::new(bytes), &self.machines),
+        )
     }
 
     /// DISCOVER, OFFER, REQUEST, ACK; gives the address.
@@ -240,7 +244,10 @@ impl Answer {
     /// There is no reply, and the reason says `why`.
     pub fn silent(&self, why: &str) {
         assert_eq!(self.0.reply, None);
-        let reason = self.0.dropped.as_deref().unwrap_or_default();
+        let reason = match &self.0.dropped {
+            Some(dropped) => dropped.to_string(),
+            None => String::new(),
+        };
         assert!(reason.contains(why), "`{reason}` does not say `{why}`");
     }
 }
