@@ -56,7 +56,7 @@ impl Context {
 
     /// Tells what happened to a machine, for the attempt it is armed for.
     pub(crate) fn emit(&self, mac: Option<MacAddr>, kind: EventKind) {
-        let attempt = mac.and_then(|mac| self.machines.attempt(&mac));
+        let attempt = mac.and_then(|mac| self.desk.attempt(&mac));
         self.emit_for(mac, attempt, kind);
     }
 
@@ -106,7 +106,7 @@ impl Context {
 
     /// The fault to show this machine for a file of this role.
     pub(crate) fn fault(&self, mac: Option<MacAddr>, role: ArtifactRole) -> Option<FaultAction> {
-        mac.and_then(|mac| self.machines.fault(&mac, role))
+        mac.and_then(|mac| self.desk.fault(&mac, role))
     }
 
     pub(crate) fn inject(&self, mac: Option<MacAddr>, action: FaultAction, what: &str) {

@@ -4,6 +4,7 @@ mod agent;
 mod artifacts;
 mod body;
 mod connection;
+mod loaders;
 mod reply;
 mod scripts;
 mod track;
@@ -21,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
 
 use crate::context::{Context, Refused};
+use crate::desk::Refusal;
 use connection::Peer;
 use reply::{Reply, failure};
 
@@ -42,15 +44,30 @@ fn router(context: &Arc<Context>) -> Router {
         .route("/api/v1/attempts/{nonce}/plan", get(agent::plan))
         .route("/api/v1/attempts/{nonce}/progress", post(agent::progress))
         .route("/api/v1/attempts/{nonce}/complete", post(agent::complete))
+        .route("/api/v1/attempts/{nonce}/inventory", post(agent::inventory))
         .route("/api/v1/attempts/{nonce}/failure", post(agent::failure))
+        .route("/api/v1/attempts/{nonce}/answer", get(agent::answer))
+        .route(
+            "/api/v1/attempts/{nonce}/installed",
+            get(agent::installed).post(agent::installed),
+        )
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(Arc::clone(context))
 }
 
-async fn unknown(State(context): State<Arc<Context>>, peer: Peer, uri: Uri) -> Reply {
+/// What has no route: the configuration of a loader that was started with the server's root as its folder, or nothing.
+async fn unknown(
+    State(context): State<Arc<Context>>,
+    peer: Peer,
+    method: Method,
+    uri: Uri,
+) -> Reply {
     let asked = Asked::new(&context, peer, uri.path(), ArtifactRole::Other);
+    if method == Method::GET || method == Method::HEAD {
+        return loaders::serve(asked, uri.path(), &method).await;
+    }
     asked.refuse(StatusCode::NOT_FOUND, "nothing is served under this path")
 }
 
@@ -99,6 +116,22 @@ impl<'a> Asked<'a> {
         };
         self.context.refused(self.mac, refused);
         reply
+    }
+}
+
+impl Asked<'_> {
+    /// Refuses the request as a desk says.
+    fn refuse_by(mut self, refusal: Refusal) -> Reply {
+        let status = StatusCode::from_u16(refusal.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.mac = refusal.mac.or(self.mac);
+        match refusal.told {
+            Some(told) => {
+                self.context.emit(self.mac, told);
+                failure(status, &refusal.reason)
+            }
+            None => self.refuse(status, refusal.reason),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod artifacts;
 mod boot_server;
 mod config;
 mod context;
+mod desk;
 mod dhcp;
 mod drops;
 mod fact;
@@ -23,7 +24,7 @@ mod transfers;
 
 pub use artifacts::{Artifact, ArtifactName, ArtifactNameError, Artifacts};
 pub use boot_server::{Addresses, BootServer, Bound};
-pub use bootgate_netboot::policy::{Bootfiles, arch};
+pub use bootgate_netboot::policy::Bootfiles;
 pub use config::{Limits, ServerConfig, Services, StartError};
 pub use fact::{EventSink, Fact};
 pub use machines::{MachineBoot, MachineConfig, Machines, ScriptBoot};

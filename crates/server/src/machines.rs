@@ -1,8 +1,10 @@
 //! What the servers know about each machine.
 
+mod gate;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::Instant;
 
 use bootgate_api::{BootPlan, Completion, Sha256Hex};
 use bootgate_events::{
@@ -63,7 +65,7 @@ pub(crate) struct Armed {
     pub(crate) attempt: AttemptId,
     pub(crate) scripts_served: u32,
     pub(crate) completed: Option<Completion>,
-    pub(crate) last_progress: Option<(FlashPhase, Duration)>,
+    pub(crate) last_progress: Option<(FlashPhase, Instant)>,
 }
 
 /// The machines of a segment. What is not in it gets an address and nothing to boot.

@@ -11,6 +11,7 @@ use bootgate_netboot::dhcp::Responder;
 use bootgate_netboot::policy::MachineLookup;
 use tokio::time::Instant;
 
+use crate::desk::Desk;
 use crate::drops::{Dropped, Drops};
 use crate::{Artifacts, EventSink, Fact, Machines};
 
@@ -25,6 +26,8 @@ pub struct SharedParts {
     pub machines: Arc<Machines>,
     /// Tells the DHCP server what a machine may boot.
     pub lookup: SharedLookup,
+    /// Decides what a machine gets from the other servers.
+    pub(crate) desk: Arc<dyn Desk>,
     /// The files that are given out.
     pub artifacts: Arc<Artifacts>,
     /// Takes what happens.
@@ -42,6 +45,7 @@ impl SharedParts {
         Self {
             responder,
             lookup: Arc::clone(&machines) as SharedLookup,
+            desk: Arc::clone(&machines) as Arc<dyn Desk>,
             machines,
             artifacts: Arc::default(),
             sink,
@@ -54,6 +58,7 @@ impl SharedParts {
 pub struct Shared {
     pub(crate) machines: Arc<Machines>,
     pub(crate) lookup: SharedLookup,
+    pub(crate) desk: Arc<dyn Desk>,
     pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) plain_clients: bool,
     sink: EventSink,
@@ -70,6 +75,7 @@ impl Shared {
         Arc::new(Self {
             machines: parts.machines,
             lookup: parts.lookup,
+            desk: parts.desk,
             artifacts: parts.artifacts,
             plain_clients: parts.plain_clients,
             sink: parts.sink,
@@ -122,7 +128,7 @@ impl Shared {
             more => format!("{} (and {more} others before)", dropped.why),
         };
         let service = dropped.service.to_owned();
-        let attempt = dropped.mac.and_then(|mac| self.machines.attempt(&mac));
+        let attempt = dropped.mac.and_then(|mac| self.desk.attempt(&mac));
         let kind = EventKind::PacketDropped { service, reason };
         self.emit(dropped.mac, attempt, kind);
     }

@@ -39,7 +39,7 @@ pub(crate) struct TransferEvents {
 
 impl TransferEvents {
     pub(crate) fn start(context: &Arc<Context>, sending: Sending<'_>) -> Self {
-        let attempt = sending.mac.and_then(|mac| context.machines.attempt(&mac));
+        let attempt = sending.mac.and_then(|mac| context.desk.attempt(&mac));
         let events = Self {
             context: Arc::clone(context),
             mac: sending.mac,

@@ -1,13 +1,12 @@
-//! The agent's calls. Each carries the nonce of its attempt in its path; one that is not the current attempt's is
-//! refused with 409, so that no stale completion can pass an attempt.
+//! The calls of agents and installers. Each carries the nonce of its attempt in its path; one that is not the current
+//! attempt's is refused with 409, so that no stale completion can pass an attempt.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri};
-use bootgate_api::{AgentHello, BootPlan, Completion, Failure, Progress};
-use bootgate_events::{ArtifactRole, ByteRange, EventKind, MacAddr, Stage};
+use bootgate_events::ArtifactRole;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
@@ -15,80 +14,42 @@ use super::Asked;
 use super::connection::Peer;
 use super::reply::Reply;
 use crate::context::Context;
-use crate::machines::Armed;
-use crate::{MachineBoot, ScriptBoot};
-
-/// Shortest time between two progress events of one phase of one attempt; the last one of a phase is always told.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-
-/// A call that came with the nonce of a current attempt.
-struct Call<'a> {
-    asked: Asked<'a>,
-    mac: MacAddr,
-}
-
-impl<'a> Call<'a> {
-    /// Finds the machine by the nonce. A client that leased its address as another machine is refused too.
-    fn check(
-        context: &'a Arc<Context>,
-        nonce: &str,
-        peer: Peer,
-        path: &'a str,
-    ) -> Result<Self, Reply> {
-        let mut asked = Asked::new(context, peer, path, ArtifactRole::Api);
-        let mac = context.machines.by_nonce(nonce);
-        let mac = mac.filter(|mac| asked.mac.is_none_or(|holder| holder == *mac));
-        match mac {
-            Some(mac) => {
-                asked.mac = Some(mac);
-                Ok(Self { asked, mac })
-            }
-            None => {
-                let nonce = nonce.chars().take(64).collect();
-                let path = path.to_owned();
-                context.emit(asked.mac, EventKind::StaleCallback { nonce, path });
-                let reason = "the nonce is not that of a current attempt";
-                Err(super::failure(StatusCode::CONFLICT, reason))
-            }
-        }
-    }
-
-    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Reply> {
-        serde_json::from_slice(body).map_err(|error| {
-            let reason = format!("read the body: {error}");
-            self.asked.refuse(StatusCode::BAD_REQUEST, reason)
-        })
-    }
-
-    fn emit(&self, kind: EventKind) {
-        self.asked.context.emit(Some(self.mac), kind);
-    }
-
-    /// Looks at the attempt; `None` where the machine was disarmed just now, or boots no script.
-    fn with<T>(&self, look: impl FnOnce(&mut Armed, &ScriptBoot) -> T) -> Option<T> {
-        let mut machines = self.asked.context.machines.lock();
-        let armed = machines.get_mut(&self.mac)?;
-        let MachineBoot::Script(script) = armed.config.boot.clone() else {
-            return None;
-        };
-        Some(look(armed, &script))
-    }
-
-    fn plan(&self) -> BootPlan {
-        let plan = self.with(|_, script| script.plan.clone());
-        plan.unwrap_or(BootPlan::Stay)
-    }
-}
-
-fn done() -> Reply {
-    Reply::json(StatusCode::OK, &serde_json::json!({}))
-}
-
-fn either(reply: Result<Reply, Reply>) -> Reply {
-    reply.unwrap_or_else(|refusal| refusal)
-}
+use crate::desk::{AgentCall, Answer, Saying};
 
 type Shared = State<Arc<Context>>;
+
+/// Reads a body; what cannot be read is told to who has the right nonce.
+fn read<T: DeserializeOwned>(body: &[u8], saying: impl FnOnce(T) -> Saying) -> Saying {
+    match serde_json::from_slice(body) {
+        Ok(value) => saying(value),
+        Err(error) => Saying::Unreadable(format!("read the body: {error}")),
+    }
+}
+
+async fn call(context: &Arc<Context>, nonce: String, peer: Peer, uri: &Uri, what: Saying) -> Reply {
+    let mut asked = Asked::new(context, peer, uri.path(), ArtifactRole::Api);
+    let call = AgentCall {
+        nonce,
+        peer: asked.peer,
+        holder: asked.mac,
+        path: asked.path.to_owned(),
+        server_url: context.base_url(),
+        what,
+    };
+    let answered = match context.desk.call(call).await {
+        Ok(answered) => answered,
+        Err(refusal) => return asked.refuse_by(refusal),
+    };
+    asked.mac = Some(answered.mac);
+    if let Some(told) = answered.told {
+        context.emit(asked.mac, told);
+    }
+    match answered.answer {
+        Answer::Done => Reply::json(StatusCode::OK, &serde_json::json!({})),
+        Answer::Plan(plan) => Reply::json(StatusCode::OK, &plan),
+        Answer::Text(text) => Reply::bytes(StatusCode::OK, "text/plain", text.into()),
+    }
+}
 
 /// `POST` of `AgentHello`; the answer is the plan.
 pub(super) async fn hello(
@@ -98,16 +59,7 @@ pub(super) async fn hello(
     uri: Uri,
     body: Bytes,
 ) -> Reply {
-    let answer = || {
-        let call = Call::check(&context, &nonce, peer, uri.path())?;
-        let hello: AgentHello = call.read(&body)?;
-        call.emit(EventKind::AgentStarted {
-            version: hello.version,
-            since_pid1_ms: hello.since_pid1_ms,
-        });
-        Ok(Reply::json(StatusCode::OK, &call.plan()))
-    };
-    either(answer())
+    call(&context, nonce, peer, &uri, read(&body, Saying::Hello)).await
 }
 
 /// `GET` of the plan.
@@ -117,8 +69,7 @@ pub(super) async fn plan(
     peer: Peer,
     uri: Uri,
 ) -> Reply {
-    let call = Call::check(&context, &nonce, peer, uri.path());
-    either(call.map(|call| Reply::json(StatusCode::OK, &call.plan())))
+    call(&context, nonce, peer, &uri, Saying::Plan).await
 }
 
 /// `POST` of `Progress`.
@@ -129,37 +80,10 @@ pub(super) async fn progress(
     uri: Uri,
     body: Bytes,
 ) -> Reply {
-    let answer = || {
-        let call = Call::check(&context, &nonce, peer, uri.path())?;
-        let Progress {
-            phase,
-            done: bytes,
-            total,
-        } = call.read(&body)?;
-        let now = context.now();
-        let tell = call.with(|armed, _| {
-            let soon = armed
-                .last_progress
-                .is_some_and(|(last, at)| last == phase && now.saturating_sub(at) < PROGRESS_EVERY);
-            if soon && bytes < total {
-                return false;
-            }
-            armed.last_progress = Some((phase, now));
-            true
-        });
-        if tell == Some(true) {
-            call.emit(EventKind::AgentProgressed {
-                phase,
-                done: bytes,
-                total,
-            });
-        }
-        Ok(done())
-    };
-    either(answer())
+    call(&context, nonce, peer, &uri, read(&body, Saying::Progress)).await
 }
 
-/// `POST` of `Completion`. It counts once; the same completion again, whose answer was lost, is answered again.
+/// `POST` of `Completion`.
 pub(super) async fn complete(
     State(context): Shared,
     Path(nonce): Path<String>,
@@ -167,74 +91,19 @@ pub(super) async fn complete(
     uri: Uri,
     body: Bytes,
 ) -> Reply {
-    let answer = || {
-        let call = Call::check(&context, &nonce, peer, uri.path())?;
-        let completion: Completion = call.read(&body)?;
-        let judged = call.with(|armed, script| judge(armed, script, &completion));
-        match judged.unwrap_or_else(|| Judged::Wrong("nothing was to be flashed".to_owned())) {
-            Judged::Again => Ok(done()),
-            Judged::Right => {
-                call.emit(flashed(&completion));
-                Ok(done())
-            }
-            Judged::Wrong(error) => {
-                let reply = super::failure(StatusCode::UNPROCESSABLE_ENTITY, &error);
-                call.emit(EventKind::AgentFailed {
-                    stage: Stage::Verify,
-                    error,
-                });
-                Ok(reply)
-            }
-        }
-    };
-    either(answer())
+    call(&context, nonce, peer, &uri, read(&body, Saying::Complete)).await
 }
 
-enum Judged {
-    Right,
-    Again,
-    Wrong(String),
-}
-
-fn judge(armed: &mut Armed, script: &ScriptBoot, completion: &Completion) -> Judged {
-    if let Some(earlier) = &armed.completed {
-        return match earlier == completion {
-            true => Judged::Again,
-            false => {
-                Judged::Wrong("the attempt was completed before, with other values".to_owned())
-            }
-        };
-    }
-    let Some(expected) = script.expected_chunks else {
-        return Judged::Wrong("nothing was to be flashed".to_owned());
-    };
-    if completion.chunks_sha256 != expected {
-        return Judged::Wrong(format!(
-            "the disk reads back as `{}`, the image is `{expected}`",
-            completion.chunks_sha256
-        ));
-    }
-    if let Some(size) = script.expected_size.filter(|size| *size != completion.size) {
-        return Judged::Wrong(format!(
-            "`{}` bytes were read back, the image has `{size}`",
-            completion.size
-        ));
-    }
-    armed.completed = Some(completion.clone());
-    Judged::Right
-}
-
-fn flashed(completion: &Completion) -> EventKind {
-    EventKind::AgentFlashed {
-        chunks_sha256: completion.chunks_sha256.to_string(),
-        ranges: vec![ByteRange {
-            start: 0,
-            end: completion.size,
-        }],
-        bytes_fetched: completion.bytes_fetched,
-        bytes_written: completion.bytes_written,
-        first_fetch_ms: completion.first_fetch_ms,
-    }
+/// `POST` of `Inventory`.
+pub(super) async fn inventory(
+    State(context): Shared,
+    Path(nonce): Path<String>,
+    peer: Peer,
+    uri: Uri,
+    body: Bytes,
+) -> Reply {
+    let saying = read(&body, |inventory| Saying::Inventory(Box::new(inventory)));
+    call(&context, nonce, peer, &uri, saying).await
 }
 
 /// `POST` of `Failure`.
@@ -245,11 +114,27 @@ pub(super) async fn failure(
     uri: Uri,
     body: Bytes,
 ) -> Reply {
-    let answer = || {
-        let call = Call::check(&context, &nonce, peer, uri.path())?;
-        let Failure { stage, error } = call.read(&body)?;
-        call.emit(EventKind::AgentFailed { stage, error });
-        Ok(done())
-    };
-    either(answer())
+    call(&context, nonce, peer, &uri, read(&body, Saying::Failure)).await
+}
+
+/// `GET` of the answer file, by an installer.
+pub(super) async fn answer(
+    State(context): Shared,
+    Path(nonce): Path<String>,
+    peer: Peer,
+    uri: Uri,
+) -> Reply {
+    call(&context, nonce, peer, &uri, Saying::Answer).await
+}
+
+/// `GET` or `POST`, by an installer: it is done, or `?failed=TEXT`.
+pub(super) async fn installed(
+    State(context): Shared,
+    Path(nonce): Path<String>,
+    Query(mut query): Query<HashMap<String, String>>,
+    peer: Peer,
+    uri: Uri,
+) -> Reply {
+    let failed = query.remove("failed");
+    call(&context, nonce, peer, &uri, Saying::Installed { failed }).await
 }

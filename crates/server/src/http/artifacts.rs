@@ -14,10 +14,10 @@ use bootgate_netboot::http::{
     Conditions, Selection, content_range, content_range_unsatisfiable, etag, select,
 };
 
-use super::Asked;
 use super::body::FileBody;
 use super::connection::Peer;
 use super::reply::Reply;
+use super::{Asked, loaders};
 use crate::Artifact;
 use crate::context::Context;
 use crate::files::ServedFile;
@@ -34,7 +34,7 @@ pub(super) async fn serve(
 ) -> Reply {
     let mut asked = Asked::new(&context, peer, uri.path(), ArtifactRole::Other);
     let Some(artifact) = context.artifacts.get(&name) else {
-        return asked.refuse(StatusCode::NOT_FOUND, "no artifact has this name");
+        return loaders::serve(asked, &name, &method).await;
     };
     asked.role = artifact.role;
     let fault = context.fault(asked.mac, artifact.role);
