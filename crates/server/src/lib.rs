@@ -24,7 +24,7 @@ mod transfers;
 
 pub use artifacts::{Artifact, ArtifactName, ArtifactNameError, Artifacts};
 pub use boot_server::{Addresses, BootServer, Bound};
-pub use bootgate_netboot::policy::Bootfiles;
+pub use bootgate_netboot::policy::{Bootfiles, arch};
 pub use config::{Limits, ServerConfig, Services, StartError};
 pub use fact::{EventSink, Fact};
 pub use machines::{MachineBoot, MachineConfig, Machines, ScriptBoot};
