@@ -1,15 +1,15 @@
 //! What a lab's server is told when it starts.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bootgate_api::BootMode;
 use bootgate_events::Stage;
-use bootgate_netboot::policy::Bootfiles;
+use bootgate_netboot::dhcp::{DhcpLimits, DhcpMode, SubnetConfig};
+use bootgate_netboot::policy::ArchTable;
 
-use crate::Limits;
+use crate::ServerConfig;
 
 /// How a lab's server is set up. Paths are absolute or relative to the working directory.
 #[derive(Clone, Debug)]
@@ -17,8 +17,14 @@ pub struct LabConfig {
     /// The interfaces it serves, in the order of the socket sources given to
     /// [`LabServer::start`](super::LabServer::start). At least one.
     pub interfaces: Vec<LabInterface>,
-    /// The network boot programs that firmware is told, for machines of every mode.
-    pub bootfiles: Bootfiles,
+    /// The subnets whose addresses are given out, with the places of their interfaces in `interfaces`.
+    pub subnets: Vec<SubnetConfig>,
+    /// Whether this is the only DHCP server of the segments.
+    pub authoritative: bool,
+    /// What is known of client architectures, and their network boot programs.
+    pub architectures: ArchTable,
+    /// What DHCP clients may take.
+    pub dhcp_limits: DhcpLimits,
     /// Folders of files to give out: the prefix of their names (empty, or `live/`) and where they lie. Everything
     /// below a folder is given out under the prefix and its path in the folder.
     pub artifacts: Vec<(String, PathBuf)>,
@@ -40,8 +46,6 @@ pub struct LabConfig {
     pub keep_attempts: u32,
     /// How long an attempt may take.
     pub deadlines: LabDeadlines,
-    /// What one client may take.
-    pub limits: Limits,
 }
 
 impl LabConfig {
@@ -50,7 +54,10 @@ impl LabConfig {
     pub fn new(interfaces: Vec<LabInterface>) -> Self {
         Self {
             interfaces,
-            bootfiles: Bootfiles::default(),
+            subnets: Vec::new(),
+            authoritative: false,
+            architectures: ArchTable::with_ipxe(),
+            dhcp_limits: DhcpLimits::default(),
             artifacts: Vec::new(),
             images: BTreeMap::new(),
             live: None,
@@ -61,7 +68,6 @@ impl LabConfig {
             flash_tries: 3,
             keep_attempts: 100,
             deadlines: LabDeadlines::default(),
-            limits: Limits::default(),
         }
     }
 }
@@ -71,18 +77,10 @@ impl LabConfig {
 pub struct LabInterface {
     /// Its name, for events and for people.
     pub name: String,
-    /// The server's address on it.
-    pub address: Ipv4Addr,
-    /// Length of its prefix, 1 to 30.
-    pub prefix_len: u8,
-    /// Port of the HTTP server; 0 lets the kernel choose.
-    pub http_port: u16,
-    /// Port of the TFTP server; 0 lets the kernel choose.
-    pub tftp_port: u16,
-    /// Port of the DHCP server.
-    pub dhcp_port: u16,
-    /// The interface's MTU in bytes.
-    pub mtu: u16,
+    /// What the DHCP server does there.
+    pub dhcp: DhcpMode,
+    /// Addresses, ports and services. What it says about leases is not looked at: subnets do.
+    pub server: ServerConfig,
 }
 
 /// The live environment: the kernel that starts the agent.
