@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-use bootgate_hostnet::{Udp6Options, UdpOptions};
 use bootgate_hostnet::host::HostInterface;
+use bootgate_hostnet::{Udp6Options, UdpOptions};
 use bootgate_server::{BoxFuture, PacketSocket, SocketSource};
 
 /// Opens sockets on an interface of the host, of whatever kind: a card, a bridge, a VLAN interface.
