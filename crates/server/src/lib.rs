@@ -8,6 +8,7 @@ mod artifacts;
 mod boot_server;
 mod config;
 mod context;
+pub mod control;
 mod desk;
 mod dhcp;
 mod drops;

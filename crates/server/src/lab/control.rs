@@ -147,7 +147,7 @@ impl Lab {
 }
 
 /// Now, on the wall clock.
-pub(super) fn now() -> UnixMicros {
+pub(crate) fn now() -> UnixMicros {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     UnixMicros(since.map_or(0, |since| {
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

@@ -14,6 +14,7 @@ pub use config::{
     DiscoveryConfig, InstallerConfig, LabConfig, LabDeadlines, LabInterface, LiveConfig,
     LocalBootDefault,
 };
+pub(crate) use control::now;
 pub use control::{AskingAs, ForeignServer, Lab, LabStatus};
 
 use crate::{SocketSource, StartError};

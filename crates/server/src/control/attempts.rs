@@ -1,0 +1,138 @@
+//! Boot attempts and their events.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use bootgate_api::Attempt;
+use bootgate_events::AttemptId;
+use bootgate_store::AttemptFilter;
+use serde::Deserialize;
+
+use super::follow;
+use super::problem::{Asked, Refusal};
+use super::{Control, blocking};
+
+/// Attempts listed where no number is asked for, and at most.
+const LIMITS: (usize, usize) = (100, 10_000);
+
+/// Which attempts to list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Of this machine.
+    machine: Option<String>,
+    /// Only those without a verdict.
+    #[serde(default)]
+    open: bool,
+    /// Only those before this one.
+    before: Option<String>,
+    /// At most so many.
+    limit: Option<usize>,
+}
+
+/// Which events to send.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventFilter {
+    /// From this number on.
+    #[serde(default)]
+    from: u64,
+    /// New ones too, until the attempt has its verdict.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// Whose events to send.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Whose {
+    /// Of this machine.
+    machine: Option<String>,
+}
+
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    Asked(filter): Asked<Filter>,
+) -> Result<Json<Vec<Attempt>>, Refusal> {
+    blocking(control, move |control| {
+        let who = filter.machine.as_deref();
+        let (usual, most) = LIMITS;
+        let filter = AttemptFilter {
+            mac: who.map(|who| control.mac_of(who)).transpose()?,
+            open: filter.open,
+            before: filter.before.map(AttemptId::new),
+            limit: filter.limit.unwrap_or(usual).min(most),
+        };
+        Ok(Json(control.store.attempts(&filter)?))
+    })
+    .await
+}
+
+pub(super) async fn show(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+) -> Result<Json<Attempt>, Refusal> {
+    blocking(control, move |control| control.attempt(&id).map(Json)).await
+}
+
+pub(super) async fn events(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+    Asked(filter): Asked<EventFilter>,
+) -> Result<Response, Refusal> {
+    // Listened to before anything is read, so that nothing falls between.
+    let live = match (&control.lab, filter.follow) {
+        (Some(lab), true) => Some(lab.subscribe()),
+        _ => None,
+    };
+    let attempt = blocking(Arc::clone(&control), move |control| control.attempt(&id)).await?;
+    let live = live.filter(|_| attempt.finished.is_none());
+    Ok(follow::attempt(control, attempt.id, filter.from, live))
+}
+
+pub(super) async fn all_events(
+    State(control): State<Arc<Control>>,
+    Asked(whose): Asked<Whose>,
+) -> Result<Response, Refusal> {
+    let Some(lab) = &control.lab else {
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "no server runs, so nothing happens",
+            "start one with `bootgate serve`",
+        ));
+    };
+    let live = lab.subscribe();
+    let mac = match whose.machine {
+        Some(who) => {
+            let found = blocking(Arc::clone(&control), move |control| control.mac_of(&who));
+            Some(found.await?)
+        }
+        None => None,
+    };
+    Ok(follow::all(control, mac, live))
+}
+
+impl Control {
+    /// An attempt by its number, or the latest of a machine.
+    fn attempt(&self, id: &str) -> Result<Attempt, Refusal> {
+        if let Some(attempt) = self.store.attempt(&AttemptId::new(id))? {
+            return Ok(attempt);
+        }
+        let unknown = || {
+            Refusal::not_found(
+                format!("no attempt `{id}` is known"),
+                "`bootgate attempt list` shows attempts; a machine's name or address stands for its latest",
+            )
+        };
+        let mac = self.mac_of(id).map_err(|_| unknown())?;
+        let latest = AttemptFilter {
+            mac: Some(mac),
+            limit: 1,
+            ..AttemptFilter::default()
+        };
+        self.store.attempts(&latest)?.pop().ok_or_else(unknown)
+    }
+}

@@ -1,0 +1,160 @@
+//! Why a machine gets its reply.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use bootgate_api::{BootMode, DiskState, ExplainStep, Explanation, LeaseState, Machine};
+use bootgate_store::AttemptFilter;
+use serde::Deserialize;
+
+use super::problem::{Asked, Refusal};
+use super::{Control, blocking};
+use crate::lab::{AskingAs, now};
+
+/// What `as` may say.
+const AS: &str = "`arch=7`, `class=PXEClient` and `interface=eth1`, joined by commas";
+
+/// What to explain.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    /// The machine.
+    machine: String,
+    /// How it asks.
+    #[serde(rename = "as")]
+    asking: Option<String>,
+}
+
+pub(super) async fn explain(
+    State(control): State<Arc<Control>>,
+    Asked(question): Asked<Question>,
+) -> Result<Json<Explanation>, Refusal> {
+    blocking(control, move |control| {
+        let asking = asking_as(question.asking.as_deref().unwrap_or_default())?;
+        let mac = control.mac_of(&question.machine)?;
+        let explanation = match &control.lab {
+            Some(lab) => lab.explain(&mac, &asking)?,
+            None => stored(control, control.store.machine(&mac)?)?,
+        };
+        Ok(Json(explanation))
+    })
+    .await
+}
+
+/// Reads `arch=7,class=iPXE,interface=eth1`.
+fn asking_as(text: &str) -> Result<AskingAs, Refusal> {
+    let mut asking = AskingAs::default();
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let bad = || Refusal::bad(format!("`{part}` does not say how a machine asks"), AS);
+        let (key, value) = part.split_once('=').ok_or_else(bad)?;
+        match key {
+            "arch" => {
+                let number = match value.strip_prefix("0x") {
+                    Some(digits) => u16::from_str_radix(digits, 16),
+                    None => value.parse(),
+                };
+                let number = number.map_err(|_| {
+                    Refusal::bad(
+                        format!("architecture `{value}` is not a number"),
+                        "option 93's number: 0 is a BIOS, 7 x86-64 UEFI, 11 arm64 UEFI",
+                    )
+                })?;
+                asking.architecture = Some(number);
+            }
+            "class" => asking.class = Some(value.to_owned()),
+            "interface" => asking.interface = Some(value.to_owned()),
+            _ => return Err(bad()),
+        }
+    }
+    Ok(asking)
+}
+
+/// What can be said where no server runs: what the stored machine is set to, not how it would be told.
+fn stored(control: &Control, machine: Option<Machine>) -> Result<Explanation, Refusal> {
+    let mut steps = vec![step(
+        "server",
+        "none runs: no interface is served, and its configuration is not known here",
+    )];
+    let Some(machine) = machine else {
+        steps.push(step("machine", "not known"));
+        return Ok(Explanation {
+            steps,
+            outcome: "nothing now; a running server treats it as its configuration says of unknown machines"
+                .to_owned(),
+        });
+    };
+    let named = machine.name.as_deref().unwrap_or("without a name");
+    steps.push(step("machine", format!("{}, {named}", machine.mac)));
+    steps.push(step("mode", machine.boot.name()));
+    if let Some(order) = machine.boot.flash() {
+        let failed = machine.failed_flashes;
+        let image = &order.image;
+        let told = match failed {
+            0 => format!("image `{image}`"),
+            failed => format!("image `{image}`, {failed} tries failed in a row"),
+        };
+        steps.push(step("flash", told));
+    }
+    steps.push(step("disk", disk(&machine.disk)));
+    let leases = control.store.leases()?;
+    let lease = leases
+        .iter()
+        .find(|lease| lease.mac == machine.mac && lease.state == LeaseState::Leased);
+    steps.push(match lease {
+        Some(lease) if lease.ends > now() => step("lease", lease.ip.to_string()),
+        Some(lease) => step("lease", format!("{}, ended", lease.ip)),
+        None => step("lease", "none"),
+    });
+    let latest = AttemptFilter {
+        mac: Some(machine.mac),
+        limit: 1,
+        ..AttemptFilter::default()
+    };
+    if let Some(attempt) = control.store.attempts(&latest)?.pop() {
+        let verdict = attempt.verdict.as_ref();
+        let verdict = verdict.map_or("no verdict yet", |target| target.verdict.word());
+        steps.push(step("attempt", format!("{}: {verdict}", attempt.id)));
+    }
+    Ok(Explanation {
+        outcome: format!("nothing now; with a server: {}", outcome(&machine)),
+        steps,
+    })
+}
+
+fn step(about: &str, found: impl Into<String>) -> ExplainStep {
+    ExplainStep {
+        about: about.to_owned(),
+        found: found.into(),
+    }
+}
+
+fn disk(disk: &DiskState) -> String {
+    match disk {
+        DiskState::Unknown => "not flashed from here".to_owned(),
+        DiskState::Dirty { attempt } => format!("half written by attempt {attempt}"),
+        DiskState::Flashed { image, .. } => format!("holds image `{image}`"),
+    }
+}
+
+fn outcome(machine: &Machine) -> String {
+    let dirty = matches!(machine.disk, DiskState::Dirty { .. });
+    match &machine.boot {
+        _ if machine.local_next => "its own disk next, since it was flashed just before".to_owned(),
+        BootMode::Local if dirty => "refused, since its disk is half written".to_owned(),
+        BootMode::Local => "its own disk".to_owned(),
+        BootMode::FlashOnce(order) | BootMode::FlashAlways(order) => {
+            format!(
+                "image `{}` written to its disk, unless too many tries failed",
+                order.image
+            )
+        }
+        BootMode::Inventory => "the live environment, which tells what it is made of".to_owned(),
+        BootMode::Install { installer } => format!("installer `{installer}`"),
+        BootMode::Script { script } => format!("script `{script}`"),
+    }
+}

@@ -1,0 +1,225 @@
+//! The operators' door: machines, leases and attempts over a socket that only the server's user can open.
+//!
+//! A [`Control`] makes a router. A running server offers it on a unix socket ([`ControlServer`]); the command line
+//! calls the same router in its own process where no server runs, so that every rule has one home.
+
+mod attempts;
+mod explain;
+mod follow;
+mod leases;
+mod machines;
+mod mode;
+mod problem;
+mod socket;
+mod state;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{delete, get, post};
+use bootgate_api::control::{MachineRef, paths};
+use bootgate_api::{FlashOrder, Machine};
+use bootgate_events::MacAddr;
+use bootgate_store::{MachineChange, Store};
+
+use crate::lab::{Lab, LabConfig, now};
+use problem::Refusal;
+pub use socket::{ControlError, ControlServer};
+
+/// Longest body of a request, in bytes.
+const BODY_MAX: usize = 64 << 10;
+
+/// Sends magic packets for a machine to an interface's segment.
+pub type Waker = Arc<dyn Fn(&str, MacAddr) -> io::Result<()> + Send + Sync>;
+
+/// What operators may ask of.
+#[derive(Clone)]
+pub struct Control {
+    store: Arc<dyn Store>,
+    lab: Option<Arc<Lab>>,
+    names: Option<Names>,
+    waker: Option<Waker>,
+}
+
+/// The names that boot modes may refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Images.
+    pub images: BTreeSet<String>,
+    /// Installers.
+    pub installers: BTreeSet<String>,
+    /// Scripts.
+    pub scripts: BTreeSet<String>,
+}
+
+impl Names {
+    /// The names in a lab's configuration.
+    #[must_use]
+    pub fn of(config: &LabConfig) -> Self {
+        Self {
+            images: config.images.keys().cloned().collect(),
+            installers: config.installers.keys().cloned().collect(),
+            scripts: config.scripts.keys().cloned().collect(),
+        }
+    }
+}
+
+impl Control {
+    /// A running lab, whose configuration has these names.
+    #[must_use]
+    pub fn running(lab: Arc<Lab>, names: Names) -> Self {
+        Self {
+            store: Arc::clone(lab.store()),
+            lab: Some(lab),
+            names: Some(names),
+            waker: None,
+        }
+    }
+
+    /// What a server left behind; none runs. Names of images, installers and scripts are not known, and taken as they
+    /// come.
+    #[must_use]
+    pub fn stored(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            lab: None,
+            names: None,
+            waker: None,
+        }
+    }
+
+    /// The same, and machines can be woken.
+    #[must_use]
+    pub fn with_waker(self, waker: Waker) -> Self {
+        Self {
+            waker: Some(waker),
+            ..self
+        }
+    }
+
+    /// The routes, as `bootgate_api::control` describes them.
+    #[must_use]
+    pub fn router(self) -> Router {
+        let machine = format!("{}/{{who}}", paths::MACHINES);
+        let attempt = format!("{}/{{id}}", paths::ATTEMPTS);
+        Router::new()
+            .route(paths::MACHINES, get(machines::list))
+            .route(
+                &machine,
+                get(machines::show)
+                    .patch(machines::set)
+                    .put(machines::set)
+                    .delete(machines::forget),
+            )
+            .route(&format!("{machine}/arm"), post(machines::arm))
+            .route(&format!("{machine}/retry"), post(machines::retry))
+            .route(&format!("{machine}/wake"), post(machines::wake))
+            .route(paths::LEASES, get(leases::list))
+            .route(&format!("{}/{{ip}}", paths::LEASES), delete(leases::forget))
+            .route(paths::ATTEMPTS, get(attempts::list))
+            .route(&attempt, get(attempts::show))
+            .route(&format!("{attempt}/events"), get(attempts::events))
+            .route(paths::EVENTS, get(attempts::all_events))
+            .route(paths::EXPLAIN, get(explain::explain))
+            .route(paths::STATUS, get(state::status))
+            .route(paths::BACKUP, post(state::backup))
+            .fallback(unknown)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(DefaultBodyLimit::max(BODY_MAX))
+            .with_state(Arc::new(self))
+    }
+
+    /// Changes a machine: by way of the running server, so that it takes effect at once.
+    fn set_machine(&self, mac: &MacAddr, change: &MachineChange) -> Result<Machine, Refusal> {
+        Ok(match &self.lab {
+            Some(lab) => lab.set_machine(mac, change)?,
+            None => self.store.set_machine(mac, change, now())?,
+        })
+    }
+
+    fn arm_flash(
+        &self,
+        mac: &MacAddr,
+        order: &FlashOrder,
+        always: bool,
+    ) -> Result<Machine, Refusal> {
+        Ok(match &self.lab {
+            Some(lab) => lab.arm_flash(mac, order, always)?,
+            None => self.store.arm_flash(mac, order, always, now())?,
+        })
+    }
+
+    fn forget_machine(&self, mac: &MacAddr) -> Result<bool, Refusal> {
+        Ok(match &self.lab {
+            Some(lab) => lab.forget_machine(mac)?,
+            None => self.store.forget_machine(mac)?,
+        })
+    }
+
+    fn forget_lease(&self, ip: IpAddr) -> Result<bool, Refusal> {
+        Ok(match &self.lab {
+            Some(lab) => lab.forget_lease(ip)?,
+            None => self.store.forget_lease(ip)?,
+        })
+    }
+
+    /// The hardware address of a machine that is named by it or by its name.
+    fn mac_of(&self, who: &str) -> Result<MacAddr, Refusal> {
+        let name = match MachineRef::read(who) {
+            MachineRef::Mac(mac) => return Ok(mac),
+            MachineRef::Name(name) => name,
+        };
+        let machines = self.store.machines()?;
+        let found = machines
+            .iter()
+            .find(|machine| machine.name.as_deref() == Some(&name));
+        match found {
+            Some(machine) => Ok(machine.mac),
+            None => {
+                let names = machines
+                    .iter()
+                    .filter_map(|machine| machine.name.as_deref());
+                Err(Refusal::no_machine(&name, names))
+            }
+        }
+    }
+
+    /// A machine that is known.
+    fn machine(&self, who: &str) -> Result<Machine, Refusal> {
+        let mac = self.mac_of(who)?;
+        let found = self.store.machine(&mac)?;
+        found.ok_or_else(|| Refusal::unknown_machine(&mac))
+    }
+}
+
+/// Does what blocks for the storage on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    control: Arc<Control>,
+    work: impl FnOnce(&Control) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(move || work(&control)).await {
+        Ok(done) => done,
+        Err(error) => Err(Refusal::broken(&format!("answer the request: {error}"))),
+    }
+}
+
+async fn unknown(uri: Uri) -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        format!("nothing is served under `{}`", uri.path()),
+        "the command line and the server may be of different versions",
+    )
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("method `{method}` is not served under `{}`", uri.path()),
+        "the command line and the server may be of different versions",
+    )
+}
