@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bootgate_events::EventKind;
-use bootgate_netboot::dhcp::{DhcpConfig, Responder};
+use bootgate_netboot::dhcp::{DhcpConfig, PXE_PORT, Responder};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
 use crate::context::Context;
-use crate::dhcp::DhcpServer;
+use crate::dhcp::{DhcpServer, Outlet};
 use crate::ra::Packets;
 use crate::tftp::TftpServer;
 use crate::{
@@ -131,21 +131,20 @@ impl BootServer {
     fn spawn(&mut self, opened: Opened, sockets: Arc<dyn SocketSource>) {
         let Opened {
             dhcp,
-            packets,
+            replies,
             ra,
             tftp,
             http,
         } = opened;
         let addresses = self.addresses;
-        if let Some(socket) = dhcp {
-            let context = Arc::clone(&self.context);
-            let server = DhcpServer {
-                context,
-                socket,
-                packets,
-            };
+        if let Some(outlet) = dhcp {
+            let server = DhcpServer::new(Arc::clone(&self.context), outlet);
             self.tasks.spawn(server.run());
             self.ready("dhcp", addresses.dhcp.map(|a| a.to_string()));
+        }
+        if let Some(replies) = replies {
+            let context = Arc::clone(&self.context);
+            self.tasks.spawn(crate::dhcp::listen(context, replies));
         }
         if let Some(packets) = ra {
             let address = packets.mac().to_string();
@@ -248,9 +247,9 @@ fn dhcp_config(config: &ServerConfig, http_port: u16) -> DhcpConfig {
 
 /// The servers' sockets.
 struct Opened {
-    dhcp: Option<UdpSocket>,
-    /// For frames to clients that have no address yet.
-    packets: Option<Packets>,
+    dhcp: Option<Outlet>,
+    /// For other servers' replies.
+    replies: Option<Packets>,
     ra: Option<Packets>,
     tftp: Option<UdpSocket>,
     http: Option<TcpListener>,
@@ -264,7 +263,7 @@ impl Opened {
         let services = config.services;
         let mut opened = Self {
             dhcp: None,
-            packets: None,
+            replies: None,
             ra: None,
             tftp: None,
             http: None,
@@ -283,16 +282,10 @@ impl Opened {
             opened.tftp = Some(udp("tftp", bind, false, sockets).await?);
         }
         if services.dhcp {
-            // Clients without an address write to the broadcast address, which only the wildcard address hears.
-            let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config.dhcp_port);
-            opened.dhcp = Some(udp("dhcp", bind, true, sockets).await?);
-            opened.packets = match sockets.packet(0).await.and_then(Packets::new) {
-                Ok(packets) => Some(packets),
-                Err(error) => {
-                    tracing::warn!("no packet socket, DHCP replies go by broadcast: {error}");
-                    None
-                }
-            };
+            opened.dhcp = Some(dhcp(config, sockets).await?);
+            if config.pxe {
+                opened.replies = replies(sockets).await;
+            }
         }
         if services.ra {
             let packets = sockets.packet(ETHERTYPE_IPV6).await.and_then(Packets::new);
@@ -314,7 +307,7 @@ impl Opened {
             dhcp: self
                 .dhcp
                 .as_ref()
-                .and_then(|socket| v4(socket.local_addr())),
+                .and_then(|outlet| v4(outlet.dhcp.local_addr())),
             tftp: self
                 .tftp
                 .as_ref()
@@ -323,6 +316,40 @@ impl Opened {
                 .http
                 .as_ref()
                 .and_then(|socket| v4(socket.local_addr())),
+        }
+    }
+}
+
+async fn dhcp(
+    config: &ServerConfig,
+    sockets: &Arc<dyn SocketSource>,
+) -> Result<Outlet, StartError> {
+    // Clients without an address write to the broadcast address, which only the wildcard address hears.
+    let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config.dhcp_port);
+    let dhcp = udp("dhcp", bind, true, sockets).await?;
+    let pxe = if config.pxe {
+        let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PXE_PORT);
+        Some(udp("pxe", bind, true, sockets).await?)
+    } else {
+        None
+    };
+    let packets = match sockets.packet(0).await.and_then(Packets::new) {
+        Ok(packets) => Some(packets),
+        Err(error) => {
+            tracing::warn!("no packet socket, DHCP replies go by broadcast: {error}");
+            None
+        }
+    };
+    Outlet::new(dhcp, pxe, packets).map_err(|error| failure("dhcp", bind, error))
+}
+
+/// A socket for other servers' replies. Without it, clients tell of them.
+async fn replies(sockets: &Arc<dyn SocketSource>) -> Option<Packets> {
+    match sockets.dhcp_replies().await.and_then(Packets::new) {
+        Ok(replies) => Some(replies),
+        Err(error) => {
+            tracing::warn!("other DHCP servers' replies are not heard: {error}");
+            None
         }
     }
 }

@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use bootgate_netboot::dhcp::InterfaceId;
+use bootgate_store::StoreError;
+
 /// How the servers of one segment are set up.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -26,6 +29,10 @@ pub struct ServerConfig {
     pub tftp_port: u16,
     /// Port of the DHCP server.
     pub dhcp_port: u16,
+    /// Whether PXE's boot server discovery is answered on port 4011.
+    pub pxe: bool,
+    /// The interface's number in the DHCP server's configuration.
+    pub interface: InterfaceId,
     /// The interface's MTU in bytes; TFTP blocks are kept within it.
     pub mtu: u16,
     /// Which servers to start.
@@ -93,7 +100,7 @@ impl Default for Limits {
 
 impl ServerConfig {
     /// The usual set-up for a segment: all servers on their well-known ports, Ethernet's MTU, leases of an hour,
-    /// sole DHCP server, no gateway.
+    /// sole DHCP server, no gateway, no answers on port 4011, first interface.
     #[must_use]
     pub fn new(server_ip: Ipv4Addr, prefix_len: u8, pool: RangeInclusive<Ipv4Addr>) -> Self {
         Self {
@@ -106,6 +113,8 @@ impl ServerConfig {
             http_port: 80,
             tftp_port: 69,
             dhcp_port: 67,
+            pxe: false,
+            interface: InterfaceId(0),
             mtu: 1500,
             services: Services::default(),
             limits: Limits::default(),
@@ -134,6 +143,12 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The leases of before cannot be read.
+    #[error("read the leases: {0}")]
+    Store(#[source] StoreError),
+    /// The system has no thread left.
+    #[error("start the lease writer: {0}")]
+    Thread(#[source] io::Error),
     /// The configuration contradicts itself.
     #[error("set up the boot server: {0}")]
     Config(String),

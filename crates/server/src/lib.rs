@@ -16,6 +16,7 @@ mod fact;
 mod files;
 mod http;
 pub mod lab;
+mod leases;
 mod machines;
 mod ra;
 mod shared;

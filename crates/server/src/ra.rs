@@ -48,7 +48,13 @@ impl Packets {
         }
     }
 
-    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Sends a frame now or not at all.
+    pub(crate) fn try_send(&self, frame: &[u8]) -> io::Result<()> {
+        rustix::net::send(self.fd.get_ref(), frame, SendFlags::DONTWAIT)?;
+        Ok(())
+    }
+
+    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.fd.readable().await?;
             let received = ready.try_io(|fd| {

@@ -1,19 +1,23 @@
 //! What the servers of all interfaces share.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bootgate_events::{AttemptId, EventKind, MacAddr};
 use bootgate_netboot::Time;
-use bootgate_netboot::dhcp::Responder;
+use bootgate_netboot::dhcp::{InterfaceId, LeaseEntry, Responder};
 use bootgate_netboot::policy::MachineLookup;
+use bootgate_store::Store;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
+use crate::dhcp::Sightings;
 use crate::drops::{Dropped, Drops};
-use crate::{Artifacts, EventSink, Fact, Machines};
+use crate::leases::{LeaseQueue, LeaseWriter};
+use crate::{Artifacts, EventSink, Fact, Machines, StartError};
 
 /// Tells the DHCP server what a machine may boot.
 pub type SharedLookup = Arc<dyn MachineLookup + Send + Sync>;
@@ -35,6 +39,8 @@ pub struct SharedParts {
     /// Whether DHCP messages of clients that are no boot loaders are told as events. A lab's network has more of
     /// them than anybody wants to read.
     pub plain_clients: bool,
+    leases: Option<LeaseWriter>,
+    clock: Clock,
 }
 
 impl SharedParts {
@@ -50,7 +56,33 @@ impl SharedParts {
             artifacts: Arc::default(),
             sink,
             plain_clients: true,
+            leases: None,
+            clock: Clock::start(),
         }
+    }
+
+    /// Keeps leases in `store`: those that are there hold from the start, and no ACK that grants one leaves before it
+    /// is written. Without this, leases are forgotten at the end.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the system has no thread left.
+    pub fn keep_leases(&mut self, store: Arc<dyn Store>) -> Result<(), StartError> {
+        let kept = store.leases().map_err(StartError::Store)?;
+        let entries = kept.iter().filter_map(|lease| {
+            let IpAddr::V4(ip) = lease.ip else {
+                return None;
+            };
+            Some(LeaseEntry {
+                ip,
+                mac: lease.mac,
+                state: lease.state,
+                ends: Time::from_micros(lease.ends.0),
+            })
+        });
+        self.responder.restore(self.clock.now(), entries);
+        let writer = LeaseWriter::start(store, Arc::clone(&self.sink));
+        self.leases = Some(writer.map_err(StartError::Thread)?);
+        Ok(())
     }
 }
 
@@ -66,10 +98,12 @@ pub struct Shared {
     clock: Clock,
     transfers: AtomicU64,
     drops: Mutex<Drops>,
+    sightings: Mutex<Sightings>,
+    leases: Option<LeaseWriter>,
 }
 
 impl Shared {
-    /// Puts it together. The clock starts.
+    /// Puts it together.
     #[must_use]
     pub fn new(parts: SharedParts) -> Arc<Self> {
         Arc::new(Self {
@@ -80,9 +114,11 @@ impl Shared {
             plain_clients: parts.plain_clients,
             sink: parts.sink,
             responder: Mutex::new(parts.responder),
-            clock: Clock::start(),
+            clock: parts.clock,
             transfers: AtomicU64::new(0),
             drops: Mutex::default(),
+            sightings: Mutex::default(),
+            leases: parts.leases,
         })
     }
 
@@ -131,6 +167,28 @@ impl Shared {
         let attempt = dropped.mac.and_then(|mac| self.desk.attempt(&mac));
         let kind = EventKind::PacketDropped { service, reason };
         self.emit(dropped.mac, attempt, kind);
+    }
+
+    /// The way to the lease writer, where leases are kept.
+    pub(crate) fn lease_queue(&self) -> Option<LeaseQueue> {
+        self.leases.as_ref().and_then(LeaseWriter::queue)
+    }
+
+    /// Waits until the lease writer wrote what it was given, and ends it. Every server that shares this must be
+    /// stopped before. Blocks for as long as the store does.
+    pub fn close(&self) {
+        if let Some(leases) = &self.leases {
+            leases.close();
+        }
+    }
+
+    /// Whether this other DHCP server is to be told of now.
+    pub(crate) fn sight(&self, interface: InterfaceId, server: Ipv4Addr) -> bool {
+        let mut sightings = self
+            .sightings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        sightings.tell(self.now(), interface, server)
     }
 
     /// How many packets and requests were left without an answer, by service (`dhcp`, `tftp`, ...) and reason: a

@@ -28,6 +28,13 @@ pub trait SocketSource: Send + Sync + 'static {
     /// all multicast (`PACKET_MR_ALLMULTI`). Type 0 asks for a socket that only sends.
     fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>>;
 
+    /// A packet socket that hears other hosts' DHCP replies (UDP over IPv4 from port 67 to port 68) and nothing else: the
+    /// kernel filters, so that it costs nothing beside other traffic and takes nothing from a DHCP client of this host.
+    /// `Unsupported` where the source has none.
+    fn dhcp_replies(&self) -> BoxFuture<'_, io::Result<PacketSocket>> {
+        Box::pin(async { Err(io::Error::from(io::ErrorKind::Unsupported)) })
+    }
+
     /// An IPv6 UDP socket (`IPV6_V6ONLY`) that hears only the segment's interface, bound to `bind` and in `groups`
     /// there. A link-local address means the one of the segment's interface, whatever its scope. `Unsupported` where
     /// the source has no IPv6.

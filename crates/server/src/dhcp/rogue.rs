@@ -1,0 +1,126 @@
+//! Other DHCP servers on a segment of ours.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bootgate_events::{EventKind, MacAddr};
+use bootgate_netboot::Time;
+use bootgate_netboot::dhcp::{
+    CLIENT_PORT, DhcpMode, ForeignServer, InterfaceId, SERVER_PORT, ServerFacts, Sighting,
+};
+
+use crate::context::{Context, ERRORS_IN_A_ROW};
+use crate::ra::Packets;
+
+/// Time in which a server is told of once.
+const TELL_EVERY: Duration = Duration::from_secs(3600);
+/// Servers that are told of in that time. Who invents servers gets no more events out of it.
+const SERVERS_MAX: usize = 64;
+/// Longest frame that is looked at.
+const FRAME_MAX: usize = 2048;
+
+/// The servers that were told of.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings(HashMap<(InterfaceId, Ipv4Addr), Time>);
+
+impl Sightings {
+    /// Whether this one is to be told of now.
+    pub(crate) fn tell(&mut self, now: Time, interface: InterfaceId, server: Ipv4Addr) -> bool {
+        self.0
+            .retain(|_, told| now.saturating_sub(*told) < TELL_EVERY);
+        if self.0.len() >= SERVERS_MAX || self.0.contains_key(&(interface, server)) {
+            return false;
+        }
+        self.0.insert((interface, server), now);
+        true
+    }
+}
+
+impl Context {
+    /// Tells of another DHCP server, once an hour. In mode `proxy` there must be one.
+    pub(crate) fn sighted(&self, server: &ForeignServer) {
+        let name = {
+            let responder = self.responder();
+            let interfaces = &responder.config().interfaces;
+            let own = interfaces.iter().any(|i| i.address == server.address);
+            match interfaces.get(server.interface.0) {
+                Some(interface) if interface.mode == DhcpMode::Full && !own => {
+                    interface.name.clone()
+                }
+                _ => return,
+            }
+        };
+        if !self.sight(server.interface, server.address) {
+            return;
+        }
+        let kind = EventKind::DhcpServerSeen {
+            address: server.address.into(),
+            mac: server.mac.filter(|_| server.by == Sighting::ItsReply),
+            interface: name,
+            by: server.by.to_string(),
+        };
+        self.emit(None, kind);
+    }
+}
+
+/// Listens for other servers' replies until it is stopped. Only broadcasts, and what this host's own client asked
+/// for, are heard on a switched network; a client that took another's offer tells of the rest.
+pub(crate) async fn listen(context: Arc<Context>, packets: Packets) {
+    let mut buffer = [0; FRAME_MAX];
+    let mut errors = 0;
+    loop {
+        match packets.receive(&mut buffer).await {
+            Ok(len) => {
+                errors = 0;
+                if let Some(server) = server_of(&buffer[..len.min(FRAME_MAX)]) {
+                    context.sighted(&ForeignServer {
+                        interface: context.config.interface,
+                        ..server
+                    });
+                }
+            }
+            Err(_) if errors < ERRORS_IN_A_ROW => errors += 1,
+            Err(error) => {
+                return tracing::warn!("no longer listening for other DHCP servers: {error}");
+            }
+        }
+    }
+}
+
+/// The server that sent this frame, if it is a DHCP reply.
+fn server_of(frame: &[u8]) -> Option<ForeignServer> {
+    let (sender, address, payload) = reply_in(frame)?;
+    let facts = ServerFacts::parse(payload).ok()?;
+    Some(ForeignServer {
+        address: facts.server_id.unwrap_or(address),
+        mac: Some(sender),
+        interface: InterfaceId::default(),
+        by: Sighting::ItsReply,
+    })
+}
+
+/// Sender and payload of a whole UDP datagram from port 67 to port 68 in an Ethernet frame.
+fn reply_in(frame: &[u8]) -> Option<(MacAddr, Ipv4Addr, &[u8])> {
+    let (ethernet, ip) = frame.split_first_chunk::<14>()?;
+    if ethernet[12..] != [0x08, 0x00] {
+        return None;
+    }
+    let header = usize::from(ip.first()? & 0x0f) * 4;
+    let fragment = u16::from_be_bytes([*ip.get(6)?, *ip.get(7)?]) & 0x3fff;
+    if ip[0] >> 4 != 4 || *ip.get(9)? != 17 || fragment != 0 || header < 20 {
+        return None;
+    }
+    let address = Ipv4Addr::from(*ip.get(12..)?.first_chunk::<4>()?);
+    let (udp, payload) = ip.get(header..)?.split_first_chunk::<8>()?;
+    let ports = (
+        u16::from_be_bytes([udp[0], udp[1]]),
+        u16::from_be_bytes([udp[2], udp[3]]),
+    );
+    if ports != (SERVER_PORT, CLIENT_PORT) {
+        return None;
+    }
+    let mac = MacAddr(*ethernet[6..].first_chunk::<6>()?);
+    Some((mac, address, payload))
+}
