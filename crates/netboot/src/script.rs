@@ -1,15 +1,25 @@
-//! Boot scripts for iPXE, rendered from the templates in `ipxe-scripts/`.
+//! Boot scripts for iPXE and configurations of other loaders, rendered from the templates in `ipxe-scripts/`.
 //!
 //! A template is an iPXE script with `{{name}}` where a value goes. iPXE cuts a script into lines, a line into words, and
 //! commands at the words `||`, `&&` and `;`; a word that begins with `#` begins a comment (its `src/core/exec.c`
 //! and `src/image/script.c`). So a value that has none of those can add words to its line and nothing else.
 
+mod loader;
+
 use bootgate_events::AttemptId;
+
+pub use loader::{GRUB_SEARCH, LinuxBoot, LoaderBoot, LoaderKind, LocalDrive, render_loader};
 
 /// The template of [`render_ipxe`].
 pub const BOOT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/boot.ipxe");
 /// The template of [`render_exit`].
 pub const EXIT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/exit.ipxe");
+/// The template of [`render_local`].
+pub const LOCAL_TEMPLATE: &str = include_str!("../../../ipxe-scripts/local.ipxe");
+/// The template of [`render_refused`].
+pub const REFUSED_TEMPLATE: &str = include_str!("../../../ipxe-scripts/refused.ipxe");
+/// The template of [`render_install`].
+pub const INSTALL_TEMPLATE: &str = include_str!("../../../ipxe-scripts/install.ipxe");
 
 /// What the boot script of a machine says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,12 +93,63 @@ pub fn render_exit(reason: &str) -> Result<String, ScriptError> {
     fill(EXIT_TEMPLATE, &[("reason", reason)])
 }
 
+/// Renders the script by which a machine boots its own disk (`ipxe-scripts/local.ipxe`): UEFI goes on with its boot
+/// order, a BIOS starts `drive` (128 is 0x80, the first disk).
+///
+/// # Errors
+/// `reason` has control characters or iPXE command separators.
+pub fn render_local(reason: &str, drive: u8) -> Result<String, ScriptError> {
+    let values = [
+        ("reason", words("reason", reason)?),
+        ("drive", format!("{drive:#04x}")),
+    ];
+    fill(LOCAL_TEMPLATE, &values)
+}
+
+/// Renders the script that says why a machine may not boot, and stops it (`ipxe-scripts/refused.ipxe`).
+///
+/// # Errors
+/// `reason` has control characters or iPXE command separators.
+pub fn render_refused(reason: &str) -> Result<String, ScriptError> {
+    fill(REFUSED_TEMPLATE, &[("reason", words("reason", reason)?)])
+}
+
+/// Renders the script that boots a vendor's installer (`ipxe-scripts/install.ipxe`).
+///
+/// # Errors
+/// As for [`render_custom`].
+pub fn render_install(script: &IpxeScript) -> Result<String, ScriptError> {
+    render_custom(INSTALL_TEMPLATE, script)
+}
+
+/// Renders an operator's own template for a machine of a lab. Beside the names of [`render_custom`] it knows those
+/// in `more`; their values may be any number of words.
+///
+/// # Errors
+/// As for [`render_custom`].
+pub fn render_template(
+    template: &str,
+    script: &IpxeScript,
+    more: &[(String, String)],
+) -> Result<String, ScriptError> {
+    let mut values = values(script)?;
+    for (name, value) in more {
+        values.push((name, words("value", value)?));
+    }
+    fill(template, &values)
+}
+
 /// Renders an operator's own template. It knows the names that `ipxe-scripts/boot.ipxe` lists, and only them; comment
 /// lines are taken as they are.
 ///
 /// # Errors
 /// Unknown names, unclosed braces, values that could change the script's meaning.
 pub fn render_custom(template: &str, script: &IpxeScript) -> Result<String, ScriptError> {
+    fill(template, &values(script)?)
+}
+
+/// The names of [`render_custom`] and their values.
+fn values(script: &IpxeScript) -> Result<Vec<(&str, String)>, ScriptError> {
     let mut args = Vec::new();
     let mut lines = Vec::new();
     for initrd in &script.initrds {
@@ -97,15 +158,14 @@ pub fn render_custom(template: &str, script: &IpxeScript) -> Result<String, Scri
         args.push(format!("initrd={name}"));
         lines.push(format!("initrd --name {name} {url} || goto initrd_failed"));
     }
-    let values = [
+    Ok(vec![
         ("kernel_url", url("kernel URL", &script.kernel_url)?),
         ("initrd_lines", lines.join("\n")),
         ("initrd_args", args.join(" ")),
         ("cmdline", words("kernel command line", &script.cmdline)?),
         ("nonce", name("nonce", script.nonce.as_str())?),
         ("server_url", url("server URL", &script.server_url)?),
-    ];
-    fill(template, &values)
+    ])
 }
 
 /// Replaces `{{name}}` by its value, once: what a value contains is not looked at again.
