@@ -1,6 +1,6 @@
 //! Ethernet frames built by hand, for clients that cannot be reached by an ordinary socket yet.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bootgate_events::MacAddr;
 
@@ -72,6 +72,49 @@ pub fn udp4_frame(
     Ok(frame)
 }
 
+/// A UDP datagram found in an Ethernet frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Udp4<'a> {
+    /// The sender's hardware address: the last router's, where there is one.
+    pub source_mac: MacAddr,
+    /// Where the frame went.
+    pub destination_mac: MacAddr,
+    /// The sender.
+    pub source: SocketAddrV4,
+    /// Where the datagram went.
+    pub destination: SocketAddrV4,
+    /// What it carries, without the frame's padding.
+    pub payload: &'a [u8],
+}
+
+/// Reads a frame with one whole IPv4 UDP datagram; `None` for every other frame. Checksums are left alone: a card may
+/// fill in those of frames that this host sends, and check those that come in.
+#[must_use]
+pub fn udp4_in(frame: &[u8]) -> Option<Udp4<'_>> {
+    let (ethernet, ip) = frame.split_first_chunk::<14>()?;
+    if ethernet[12..] != ETHERTYPE_IPV4 {
+        return None;
+    }
+    let header: &[u8; IP_HEADER] = ip.first_chunk()?;
+    let length = usize::from(header[0] & 0x0f) * 4;
+    let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
+    if header[0] >> 4 != 4 || length < IP_HEADER || header[9] != PROTOCOL_UDP || fragment != 0 {
+        return None;
+    }
+    let (udp, rest) = ip.get(length..)?.split_first_chunk::<UDP_HEADER>()?;
+    let payload = usize::from(u16::from_be_bytes([udp[4], udp[5]])).checked_sub(UDP_HEADER)?;
+    let address = |at: usize| Some(Ipv4Addr::from(*header.get(at..)?.first_chunk::<4>()?));
+    let port = |at: usize| Some(u16::from_be_bytes(*udp.get(at..)?.first_chunk::<2>()?));
+    let station = |at: usize| Some(MacAddr(*ethernet.get(at..)?.first_chunk::<6>()?));
+    Some(Udp4 {
+        source_mac: station(6)?,
+        destination_mac: station(0)?,
+        source: SocketAddrV4::new(address(12)?, port(0)?),
+        destination: SocketAddrV4::new(address(16)?, port(2)?),
+        payload: rest.get(..payload)?,
+    })
+}
+
 /// The Internet checksum (RFC 1071) over parts laid end to end; every part but the last has an even length.
 pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u64;
@@ -90,7 +133,6 @@ pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     #[test]
     fn a_frame_sums_to_zero_and_is_padded() {
@@ -119,6 +161,37 @@ mod tests {
         let pseudo = [&ip[12..20], &[0, 17], &udp[4..6]].concat();
         assert_eq!(checksum(&[&pseudo, udp]), 0);
         assert_eq!(&udp[8..], b"odd");
+    }
+
+    #[test]
+    fn a_frame_that_was_built_is_read_again() {
+        let source = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 67);
+        let destination = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
+        let (server, everybody) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([0xff; 6]));
+        let frame = udp4_frame(server, source, everybody, destination, b"odd").unwrap();
+        let expected = Udp4 {
+            source_mac: server,
+            destination_mac: everybody,
+            source,
+            destination,
+            payload: b"odd",
+        };
+        assert_eq!(udp4_in(&frame), Some(expected));
+        for length in 0..45 {
+            assert_eq!(udp4_in(&frame[..length]), None, "cut at {length}");
+        }
+        for (at, byte) in [
+            (12, 0x86),
+            (14, 0x65),
+            (14, 0x41),
+            (20, 0x20),
+            (23, 6),
+            (38, 0xff),
+        ] {
+            let mut other = frame.clone();
+            other[at] = byte;
+            assert_eq!(udp4_in(&other), None, "byte {at} is {byte:#x}");
+        }
     }
 
     #[test]
