@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use bootgate_events::{Event, EventKind, Verdict};
+use bootgate_events::{Event, EventKind, FlashPhase, Verdict};
 
 use crate::told::Told;
 use crate::{Reporter, Story, TargetStory, text};
@@ -16,6 +16,13 @@ const NAME_LIMIT: usize = 24;
 pub struct Plain<W> {
     out: W,
     story: Story,
+    moves: Option<Moves>,
+}
+
+/// What was last told of bytes that move.
+#[derive(Default)]
+struct Moves {
+    phase: Option<(FlashPhase, u64)>,
 }
 
 impl<W: Write + Send + Sync> Plain<W> {
@@ -24,6 +31,16 @@ impl<W: Write + Send + Sync> Plain<W> {
         Self {
             out,
             story: Story::default(),
+            moves: None,
+        }
+    }
+
+    /// A report on `out` that tells of transfers and of the flash's progress as well: for a boot that is followed
+    /// by itself.
+    pub fn following(out: W) -> Self {
+        Self {
+            moves: Some(Moves::default()),
+            ..Self::new(out)
         }
     }
 
@@ -59,6 +76,8 @@ impl<W: Write + Send + Sync> Reporter for Plain<W> {
         let Some(kind) = event.kind() else { return };
         if let Some(text) = headline(kind) {
             self.line(event, &text);
+        } else if let Some(text) = self.moves.as_mut().and_then(|moves| moves.told(kind)) {
+            self.line(event, &text);
         }
         if let EventKind::VerdictReached { verdict } = kind {
             for text in why(verdict, &self.story) {
@@ -74,6 +93,44 @@ impl<W: Write + Send + Sync> Reporter for Plain<W> {
 
     fn finish(&mut self) {
         let _ = self.out.flush();
+    }
+}
+
+impl Moves {
+    /// A line for bytes that began or ended to move, and for each tenth of a flash.
+    fn told(&mut self, kind: &EventKind) -> Option<String> {
+        match kind {
+            EventKind::TransferStarted {
+                path,
+                size,
+                protocol,
+                ..
+            } => {
+                let size = size.map(|size| format!(", {}", text::bytes(size)));
+                let (lane, size) = (text::lane(*protocol), size.unwrap_or_default());
+                Some(format!("  fetches {path} ({lane}{size})"))
+            }
+            EventKind::TransferCompleted { path, bytes, .. } => {
+                Some(format!("  has {path} ({})", text::bytes(*bytes)))
+            }
+            EventKind::TransferAborted {
+                path,
+                reason,
+                benign: false,
+                ..
+            } => Some(format!("  fetch of {path} ended early: {reason}")),
+            EventKind::AgentProgressed { phase, done, total } => {
+                let tenth = done.saturating_mul(10).checked_div(*total).unwrap_or(0);
+                if self.phase.replace((*phase, tenth)) == Some((*phase, tenth)) {
+                    return None;
+                }
+                let (done, total) = (text::bytes(*done), text::bytes(*total));
+                let percent = tenth * 10;
+                let phase = text::phase(*phase);
+                Some(format!("  {phase} {percent} % ({done} of {total})"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -96,6 +153,11 @@ fn headline(kind: &EventKind) -> Option<String> {
         | EventKind::DiskCompared { .. }
         | EventKind::AgentFlashed { .. }
         | EventKind::ServerFailed { .. }
+        | EventKind::AttemptOpened { .. }
+        | EventKind::LocalBootServed { .. }
+        | EventKind::BootRefused { .. }
+        | EventKind::InventoryReceived { .. }
+        | EventKind::InstallReported { .. }
         | EventKind::RequestRefused { .. } => format!("  {}", text::line(kind)?.1),
         EventKind::VerdictReached { verdict } => text::sentence(&text::verdict(verdict)),
         _ => return None,

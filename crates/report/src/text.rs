@@ -235,6 +235,41 @@ pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
         EventKind::ServerFailed { service, error } => {
             ("server", format!("{service} failed: {error}"))
         }
+        kind => return lab_line(kind),
+    })
+}
+
+/// What happens to machines of a lab, whose boots are followed without a console.
+fn lab_line(kind: &EventKind) -> Option<(&'static str, String)> {
+    Some(match kind {
+        EventKind::AttemptOpened { mac, mode, reason } => (
+            "stage",
+            format!("attempt of {mac} in mode {mode}: {reason}"),
+        ),
+        EventKind::MachineDiscovered { mac, mode } => (
+            "server",
+            format!("{mac} was not known, and is now in mode {mode}"),
+        ),
+        EventKind::LocalBootServed { how, .. } => ("http", format!("boots its own disk ({how})")),
+        EventKind::BootRefused { reason, .. } => ("http", format!("not booted: {reason}")),
+        EventKind::InventoryReceived { summary, .. } => ("agent", format!("inventory: {summary}")),
+        EventKind::InstallReported { succeeded, message } => (
+            "agent",
+            match (succeeded, message.as_str()) {
+                (true, "") => "the installer is done".to_owned(),
+                (true, message) => format!("the installer is done: {message}"),
+                (false, message) => format!("the installer failed: {message}"),
+            },
+        ),
+        EventKind::DhcpServerSeen {
+            address,
+            interface,
+            by,
+            ..
+        } => (
+            "dhcp",
+            format!("another DHCP server on {interface}: {address} ({by})"),
+        ),
         _ => return None,
     })
 }

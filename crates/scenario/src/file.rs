@@ -8,6 +8,7 @@ pub use crate::diagnostic::{Problem, ScenarioError as FileError};
 pub use crate::load::{checked, read};
 pub use crate::read::{Problems, Reader, Text, shorten};
 pub use crate::suggest::hint as word_hint;
+pub use crate::units::{show_size, size_bytes};
 
 /// Milliseconds of a day.
 pub const DAY_MS: u64 = crate::units::DAY_MS;

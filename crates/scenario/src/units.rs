@@ -25,7 +25,10 @@ pub(crate) fn duration_ms(text: &str, longest_ms: u64) -> Result<u64, String> {
 const DURATION_FORM: &str = "write a whole number and a unit: \"500ms\", \"30s\", \"2m\" or \"1h\"";
 
 /// Reads a size: a whole number and `B`, `KiB`, `MiB`, `GiB` or `TiB`. Gives bytes.
-pub(crate) fn size_bytes(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// How a size is written, or that it is larger than any disk.
+pub fn size_bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let shift = match unit {
         "B" => 0,
@@ -64,7 +67,8 @@ fn split(text: &str) -> (&str, &str) {
 }
 
 /// A size as [`size_bytes`] reads it, in the largest unit that divides it.
-pub(crate) fn show_size(bytes: u64) -> String {
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     units
         .into_iter()
