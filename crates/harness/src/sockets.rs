@@ -34,11 +34,12 @@ impl SocketSource for InterfaceSockets {
     }
 
     fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>> {
-        let socket = self.0.packet_socket(ethertype).map(|socket| PacketSocket {
-            fd: socket.fd,
-            mac: socket.mac.0,
-            ifindex: socket.ifindex,
-        });
+        let socket = self.0.packet_socket(ethertype).map(packets);
+        Box::pin(async move { socket })
+    }
+
+    fn dhcp_replies(&self) -> BoxFuture<'_, io::Result<PacketSocket>> {
+        let socket = self.0.dhcp_replies().map(packets);
         Box::pin(async move { socket })
     }
 
@@ -60,6 +61,14 @@ impl SocketSource for InterfaceSockets {
     ) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
         let listener = self.0.tcp6_listener(bind);
         Box::pin(async move { listener })
+    }
+}
+
+fn packets(socket: bootgate_hostnet::PacketSocket) -> PacketSocket {
+    PacketSocket {
+        fd: socket.fd,
+        mac: socket.mac.0,
+        ifindex: socket.ifindex,
     }
 }
 

@@ -137,6 +137,19 @@ impl HostInterface {
             ifindex: self.ifindex,
         })
     }
+
+    /// Makes a packet socket on it, nonblocking, that hears other hosts' DHCP replies (UDP over IPv4 from port 67 to
+    /// port 68) and nothing else. It takes nothing away from a DHCP client of this host.
+    ///
+    /// # Errors
+    /// `PermissionDenied` without `CAP_NET_RAW`.
+    pub fn dhcp_replies(&self) -> io::Result<PacketSocket> {
+        Ok(PacketSocket {
+            fd: sockets::dhcp_replies(self.ifindex)?,
+            mac: self.mac,
+            ifindex: self.ifindex,
+        })
+    }
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "at most 32")]

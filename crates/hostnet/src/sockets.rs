@@ -149,3 +149,31 @@ pub(crate) fn packet(ifindex: i32, ethertype: u16) -> io::Result<OwnedFd> {
     sys::bind_packet(&fd, ifindex, ethertype)?;
     Ok(fd)
 }
+
+/// Accepts whole UDP datagrams over IPv4 from port 67 to port 68 in Ethernet frames.
+const DHCP_REPLIES: [sys::FilterStep; 12] = [
+    (0x28, 0, 0, 12),     // load the frame's type
+    (0x15, 0, 9, 0x0800), // IPv4?
+    (0x30, 0, 0, 23),     // load the protocol
+    (0x15, 0, 7, 17),     // UDP?
+    (0x28, 0, 0, 20),     // load the fragment's offset
+    (0x45, 5, 0, 0x1fff), // not the first?
+    (0xb1, 0, 0, 14),     // index: length of the IP header
+    (0x48, 0, 0, 14),     // load the source port
+    (0x15, 0, 2, 67),     // a server's?
+    (0x48, 0, 0, 16),     // load the destination port
+    (0x15, 1, 0, 68),     // a client's?
+    (0x06, 0, 0, 0),      // refuse
+];
+const ACCEPT: sys::FilterStep = (0x06, 0, 0, 0xffff);
+
+pub(crate) fn dhcp_replies(ifindex: i32) -> io::Result<OwnedFd> {
+    const IPV4: u16 = 0x0800;
+    let fd = sys::packet_socket()?;
+    let program = [&DHCP_REPLIES[..], &[ACCEPT]].concat();
+    // Before it is bound, nothing comes in: nothing slips past the filter.
+    sys::attach_filter(&fd, &program)?;
+    sys::ignore_outgoing(&fd)?;
+    sys::bind_packet(&fd, ifindex, IPV4)?;
+    Ok(fd)
+}

@@ -90,6 +90,24 @@ pub(crate) fn bind_packet(fd: impl AsFd, ifindex: i32, ethertype: u16) -> io::Re
     .map(drop)
 }
 
+/// A step of a filter: code, jump where true, jump where false, operand (Linux's `Documentation/networking/filter.rst`).
+pub(crate) type FilterStep = (u16, u8, u8, u32);
+
+/// Has the kernel pass on only what the filter accepts.
+pub(crate) fn attach_filter(fd: impl AsFd, steps: &[FilterStep]) -> io::Result<()> {
+    let step = |&(code, jt, jf, k): &FilterStep| libc::sock_filter { code, jt, jf, k };
+    let mut steps: Vec<libc::sock_filter> = steps.iter().map(step).collect();
+    let program = libc::sock_fprog {
+        len: steps
+            .len()
+            .try_into()
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        filter: steps.as_mut_ptr(),
+    };
+    // `steps` outlives the call, in which the kernel copies the program.
+    set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
 /// Receives one frame of a packet socket, and whether it was one going out.
 pub(crate) fn receive_frame(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
     // SAFETY: all-zero is a valid sockaddr_ll; the kernel writes at most the lengths it is given.

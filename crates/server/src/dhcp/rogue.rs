@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bootgate_events::{EventKind, MacAddr};
+use bootgate_events::EventKind;
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{
     CLIENT_PORT, DhcpMode, ForeignServer, InterfaceId, SERVER_PORT, ServerFacts, Sighting,
 };
+use bootgate_netboot::frame::udp4_in;
 
 use crate::context::{Context, ERRORS_IN_A_ROW};
 use crate::ra::Packets;
@@ -91,36 +92,15 @@ pub(crate) async fn listen(context: Arc<Context>, packets: Packets) {
 
 /// The server that sent this frame, if it is a DHCP reply.
 fn server_of(frame: &[u8]) -> Option<ForeignServer> {
-    let (sender, address, payload) = reply_in(frame)?;
-    let facts = ServerFacts::parse(payload).ok()?;
+    let datagram = udp4_in(frame)?;
+    if (datagram.source.port(), datagram.destination.port()) != (SERVER_PORT, CLIENT_PORT) {
+        return None;
+    }
+    let facts = ServerFacts::parse(datagram.payload).ok()?;
     Some(ForeignServer {
-        address: facts.server_id.unwrap_or(address),
-        mac: Some(sender),
+        address: facts.server_id.unwrap_or(*datagram.source.ip()),
+        mac: Some(datagram.source_mac),
         interface: InterfaceId::default(),
         by: Sighting::ItsReply,
     })
-}
-
-/// Sender and payload of a whole UDP datagram from port 67 to port 68 in an Ethernet frame.
-fn reply_in(frame: &[u8]) -> Option<(MacAddr, Ipv4Addr, &[u8])> {
-    let (ethernet, ip) = frame.split_first_chunk::<14>()?;
-    if ethernet[12..] != [0x08, 0x00] {
-        return None;
-    }
-    let header = usize::from(ip.first()? & 0x0f) * 4;
-    let fragment = u16::from_be_bytes([*ip.get(6)?, *ip.get(7)?]) & 0x3fff;
-    if ip[0] >> 4 != 4 || *ip.get(9)? != 17 || fragment != 0 || header < 20 {
-        return None;
-    }
-    let address = Ipv4Addr::from(*ip.get(12..)?.first_chunk::<4>()?);
-    let (udp, payload) = ip.get(header..)?.split_first_chunk::<8>()?;
-    let ports = (
-        u16::from_be_bytes([udp[0], udp[1]]),
-        u16::from_be_bytes([udp[2], udp[3]]),
-    );
-    if ports != (SERVER_PORT, CLIENT_PORT) {
-        return None;
-    }
-    let mac = MacAddr(*ethernet[6..].first_chunk::<6>()?);
-    Some((mac, address, payload))
 }
