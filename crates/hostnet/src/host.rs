@@ -79,6 +79,14 @@ impl HostInterface {
         })
     }
 
+    /// Largest IP packet that it takes now, in bytes (its MTU); 65535 where it takes larger ones.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn mtu(&self) -> io::Result<u16> {
+        Ok(u16::try_from(ifaces::mtu(&self.name)?).unwrap_or(u16::MAX))
+    }
+
     /// Whether `address` is on it.
     #[must_use]
     pub fn has_address(&self, address: Ipv4Addr) -> bool {

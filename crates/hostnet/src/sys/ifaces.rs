@@ -3,6 +3,9 @@
 use std::ffi::CStr;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+
+use rustix::net::{AddressFamily, SocketType};
 
 use super::check;
 
@@ -44,6 +47,25 @@ pub(crate) fn entries(name: &str) -> io::Result<Vec<Entry>> {
     // SAFETY: the list came from getifaddrs, is freed once, and nothing points into it any more.
     unsafe { libc::freeifaddrs(list) };
     Ok(found)
+}
+
+/// Largest IP packet that the interface takes, in bytes.
+pub(crate) fn mtu(name: &str) -> io::Result<i32> {
+    let fd = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    // SAFETY: all zeros is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays the terminating zero.
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    // SAFETY: SIOCGIFMTU reads the name and writes the MTU into the same structure.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) })?;
+    // SAFETY: the call has just written this member.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu })
 }
 
 /// # Safety
