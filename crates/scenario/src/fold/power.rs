@@ -65,6 +65,9 @@ impl TargetFold {
             return;
         }
         self.end_with(draw, stage, Cause::UnexpectedReset);
+        if !self.console_seen {
+            self.settle(draw);
+        }
     }
 
     /// QEMU ended.

@@ -37,6 +37,7 @@ impl Ending {
 impl TargetFold {
     /// Console bytes.
     pub(super) fn console(&mut self, draw: &mut Draw<'_>, end: u64, bytes: &[u8]) {
+        self.console_seen = true;
         self.begin(draw, "first console bytes");
         self.alive(draw);
         for line in self.cleaner.push(bytes) {
@@ -96,7 +97,7 @@ impl TargetFold {
     }
 
     pub(super) fn console_attached(&mut self, draw: &mut Draw<'_>) {
-        self.console_ended = false;
+        (self.console_seen, self.console_ended) = (true, false);
         self.begin(draw, "console attached");
     }
 

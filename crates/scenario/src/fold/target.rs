@@ -43,6 +43,8 @@ pub(super) struct TargetFold {
     pub(super) stage_us: u64,
     active_us: u64,
     pub(super) ending: Option<Ending>,
+    /// Whether there is a console; a machine of a lab has none, so that nothing can come late.
+    pub(super) console_seen: bool,
     /// The console ended and was not attached again.
     pub(super) console_ended: bool,
     pub(super) judged: Option<Judged>,
@@ -101,6 +103,7 @@ impl TargetFold {
             stage_us: 0,
             active_us: 0,
             ending: None,
+            console_seen: false,
             console_ended: false,
             judged: None,
             image_sha256: None,
