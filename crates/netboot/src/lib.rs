@@ -4,6 +4,7 @@
 //! argument too: a [`Time`] counted from whatever moment the caller chose as zero.
 
 pub mod dhcp;
+pub mod dhcp6;
 pub mod frame;
 pub mod http;
 pub mod policy;

@@ -4,7 +4,7 @@ pub mod arch;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use bootgate_events::MacAddr;
 
@@ -43,8 +43,8 @@ pub trait MachineLookup {
 /// Where a decision is made: the servers it points to, and what is known of architectures.
 #[derive(Clone, Copy, Debug)]
 pub struct Servers<'a> {
-    /// Their address.
-    pub ip: Ipv4Addr,
+    /// Their address, of either family.
+    pub ip: IpAddr,
     /// Port of the HTTP server.
     pub http_port: u16,
     /// What is known of architectures.
@@ -234,9 +234,10 @@ pub fn script_url(mac: &MacAddr, servers: &Servers<'_>) -> String {
 }
 
 fn url(servers: &Servers<'_>, path: &str) -> String {
-    match servers.http_port {
-        80 => format!("http://{}{path}", servers.ip),
-        port => format!("http://{}:{port}{path}", servers.ip),
+    match (servers.ip, servers.http_port) {
+        (IpAddr::V4(ip), 80) => format!("http://{ip}{path}"),
+        (IpAddr::V6(ip), 80) => format!("http://[{ip}]{path}"),
+        (ip, port) => format!("http://{}{path}", SocketAddr::new(ip, port)),
     }
 }
 

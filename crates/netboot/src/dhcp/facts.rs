@@ -170,6 +170,32 @@ impl ClientFacts {
         })
     }
 
+    /// A DISCOVER that says nothing but who sends it.
+    pub(crate) fn blank(mac: MacAddr) -> Self {
+        Self {
+            message: MessageKind::Discover,
+            xid: 0,
+            secs: 0,
+            flags: 0,
+            mac,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            giaddr: Ipv4Addr::UNSPECIFIED,
+            requested: None,
+            server_id: None,
+            client_id: None,
+            wanted: Vec::new(),
+            max_size: None,
+            vendor_class: None,
+            user_classes: Vec::new(),
+            architectures: Vec::new(),
+            machine_id: None,
+            vendor_info: None,
+            relay_info: None,
+            ipxe: Vec::new(),
+            oddities: Vec::new(),
+        }
+    }
+
     /// Whether the client asks for replies by broadcast.
     #[must_use]
     pub fn wants_broadcast(&self) -> bool {
@@ -206,7 +232,7 @@ impl ClientFacts {
 }
 
 /// Bytes as text for people: control characters replaced, length bounded.
-fn readable(bytes: &[u8]) -> String {
+pub(crate) fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .trim_end_matches('\0')
         .chars()
@@ -307,7 +333,7 @@ impl Reader {
 }
 
 /// The architecture in `PXEClient:Arch:xxxxx:UNDI:yyyzzz` (PXE 2.1 section 2.2.3).
-fn architecture_of_class(class: &[u8]) -> Option<u16> {
+pub(crate) fn architecture_of_class(class: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(class).ok()?;
     let mut parts = text.split(':');
     let known = matches!(parts.next(), Some("PXEClient" | "HTTPClient"));

@@ -18,6 +18,7 @@ pub use config::{
     DhcpConfig, DhcpLimits, DhcpMode, InterfaceConfig, InterfaceId, SubnetConfig, SubnetId,
 };
 pub use facts::{ClientFacts, MessageKind, ParseError};
+pub(crate) use facts::{architecture_of_class, readable};
 pub use outcome::{
     Datagram, Destination, DropReason, Dropped, Ended, ForeignServer, Grant, LeaseEntry, Outcome,
     Port, Reply, Sighting,

@@ -112,7 +112,7 @@ impl Responder {
         };
         let machine = machines.machine(&client.mac);
         let servers = Servers {
-            ip: self.net.server_ip,
+            ip: self.net.server_ip.into(),
             http_port: self.net.http_port,
             architectures: &self.config.architectures,
             mode: self.config.interfaces[0].mode,
