@@ -2,9 +2,11 @@
 //!
 //! A [`Store`] offers operations, not tables. Each operation that changes something is one transaction: when it returns
 //! `Ok`, the change outlives a crash and a power cut; when it returns an error, nothing was changed. The methods block;
-//! call them from a thread that may wait. The embedded backend is SQLite.
+//! call them from a thread that may wait. The embedded backend is [`sqlite::Sqlite`].
 
 mod operations;
+pub mod rules;
+pub mod sqlite;
 
 pub use operations::{
     AttemptFilter, BeginFlash, Completed, Discovered, Discovery, Granted, IssuedNonce, LeaseEnd,

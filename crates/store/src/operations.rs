@@ -11,16 +11,19 @@ use bootgate_api::{
 use bootgate_events::{AttemptId, Event, MacAddr, TargetVerdict};
 
 /// What a boot server must not forget, behind operations.
+///
+/// Moments from 2^63 - 1 microseconds on stand for never, and may come back as [`u64::MAX`].
 pub trait Store: Send + Sync + 'static {
     /// Grants or renews leases, all of them in one transaction and durable before it returns; one outcome for each, in
     /// order. A machine has at most one leased address in a subnet: a grant ends the machine's other leases of the
-    /// same `subnet`.
+    /// same `subnet`. An address that was released, or whose lease or quarantine ran out, is free for anybody.
     ///
     /// # Errors
     /// None of the grants took effect: the disk is full, or the storage broke.
     fn grant_leases(&self, grants: &[LeaseGrant]) -> Result<Vec<Granted>, StoreError>;
 
-    /// Ends a lease (release), or keeps an address from everybody for a while (decline).
+    /// Ends a lease (release), or keeps an address from everybody for a while (decline). A release of what the
+    /// machine does not hold changes nothing, nor does a decline of what another machine holds.
     ///
     /// # Errors
     /// The storage failed; nothing changed.
@@ -38,7 +41,7 @@ pub trait Store: Send + Sync + 'static {
     /// The storage failed; nothing changed.
     fn forget_lease(&self, ip: IpAddr) -> Result<bool, StoreError>;
 
-    /// Forgets what ended before `before`; how many.
+    /// Forgets the addresses that ended before `before`, of whatever state; how many.
     ///
     /// # Errors
     /// The storage failed; nothing changed.
@@ -56,14 +59,16 @@ pub trait Store: Send + Sync + 'static {
     /// The storage failed.
     fn machines(&self) -> Result<Vec<Machine>, StoreError>;
 
-    /// Notes a contact of a machine, and makes it known where it was not.
+    /// Notes a contact of a machine, and makes it known where it was not. Of a known one the moment and the
+    /// architecture are noted, its mode stays.
     ///
     /// # Errors
     /// The storage failed; nothing changed.
     fn discover_machine(&self, discovery: &Discovery) -> Result<Discovered, StoreError>;
 
     /// Changes what is named in `change`, making the machine known where it was not. A new mode clears
-    /// `failed_flashes` and `local_next`.
+    /// `failed_flashes` and `local_next`, also where it is the mode of before. The mode `inventory` keeps the one
+    /// before for afterwards.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where the name is another machine's, or where the mode `local` is asked for while the
@@ -93,7 +98,8 @@ pub trait Store: Send + Sync + 'static {
     /// The storage failed; nothing changed.
     fn forget_machine(&self, mac: &MacAddr) -> Result<bool, StoreError>;
 
-    /// Opens an attempt. An attempt of the same machine that is still open must be finished before.
+    /// Opens an attempt. An attempt of the same machine that is still open must be finished before. The machine need
+    /// not be known. The number is never given again, even when the attempt is forgotten.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where one is open. Storage errors. Nothing changed.
@@ -103,7 +109,8 @@ pub trait Store: Send + Sync + 'static {
     /// before it returns, so that no nonce that left the server is unknown to it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] where the attempt is unknown or finished. Storage errors. Nothing changed.
+    /// [`StoreError::Refused`] where the attempt is unknown or finished, or where the nonce was given out before.
+    /// Storage errors. Nothing changed.
     fn issue_nonce(
         &self,
         attempt: &AttemptId,
@@ -118,15 +125,16 @@ pub trait Store: Send + Sync + 'static {
     fn attempt_by_nonce(&self, nonce: &Nonce) -> Result<Option<Attempt>, StoreError>;
 
     /// The agent is about to write: the disk is half written ([`bootgate_api::DiskState::Dirty`]) until
-    /// [`Store::complete_flash`].
+    /// [`Store::complete_flash`]. To say so again changes nothing. An attempt writes its disk once: after its
+    /// completion this is [`BeginFlash::Stale`].
     ///
     /// # Errors
     /// The storage failed; nothing changed.
     fn begin_flash(&self, nonce: &Nonce) -> Result<BeginFlash, StoreError>;
 
     /// The agent read back what it wrote. Where nonce, digest and size are right the disk counts as flashed, the failures
-    /// are forgotten, `flash-once` turns into `local`, and `flash-always` boots its disk next. The same completion
-    /// again is [`Completed::Again`].
+    /// are forgotten, `flash-once` turns into `local`, and `flash-always` boots its disk next; a mode that was set since
+    /// the attempt opened stays. The same completion again is [`Completed::Again`], also after the attempt's verdict.
     ///
     /// # Errors
     /// The storage failed; nothing changed.
@@ -137,14 +145,17 @@ pub trait Store: Send + Sync + 'static {
         at: UnixMicros,
     ) -> Result<Completed, StoreError>;
 
-    /// The agent told what its machine is made of; the mode before the inventory comes back.
+    /// The agent told what its machine is made of; where its mode is `inventory`, the mode before comes back (`local`
+    /// where there was none).
     ///
     /// # Errors
-    /// [`StoreError::Refused`] where the nonce is of no open attempt. Storage errors. Nothing changed.
+    /// [`StoreError::Refused`] where the nonce is of no open attempt, or the machine was forgotten. Storage errors.
+    /// Nothing changed.
     fn record_inventory(&self, nonce: &Nonce, inventory: &Inventory) -> Result<(), StoreError>;
 
-    /// The attempt has its verdict. A flash that did not complete counts as failed; a local boot of
-    /// [`Machine::local_next`] is used up. Finishing twice changes nothing.
+    /// The attempt has its verdict. A flash that did not complete counts as failed, where a nonce was given for it and
+    /// the machine's mode is still the attempt's; a local boot of [`Machine::local_next`] is used up. Finishing twice
+    /// changes nothing, and the first verdict stays.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where the attempt is unknown. Storage errors. Nothing changed.
@@ -168,13 +179,13 @@ pub trait Store: Send + Sync + 'static {
     fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<Attempt>, StoreError>;
 
     /// Appends events, of any number of attempts, in one transaction. An event whose `(run, seq)` is there already is
-    /// left out.
+    /// left out, and so is one whose run is no known attempt.
     ///
     /// # Errors
     /// The storage failed; nothing changed.
     fn append_events(&self, events: &[Event]) -> Result<(), StoreError>;
 
-    /// The events of an attempt from `from` on, at most `limit`, in order of `seq`.
+    /// The events of an attempt (those whose run is its id) from `seq` `from` on, at most `limit`, in order of `seq`.
     ///
     /// # Errors
     /// The storage failed, or an event in it cannot be read.
@@ -191,7 +202,8 @@ pub trait Store: Send + Sync + 'static {
     /// The storage failed; nothing changed.
     fn prune_attempts(&self, keep: u32) -> Result<u64, StoreError>;
 
-    /// Writes a consistent copy of everything to a new file, while the store is in use.
+    /// Writes a consistent copy of everything to a new file, while the store is in use. The copy is as durable as an
+    /// operation.
     ///
     /// # Errors
     /// The file exists or cannot be written; no half copy is left.
@@ -238,7 +250,7 @@ pub struct LeaseEnd {
     pub ip: IpAddr,
     /// Who had it.
     pub mac: MacAddr,
-    /// [`LeaseState::Ended`] or [`LeaseState::Quarantined`].
+    /// [`LeaseState::Ended`] or [`LeaseState::Quarantined`]; anything else ends nothing.
     pub state: LeaseState,
     /// When it ended, or when the quarantine will.
     pub ends: UnixMicros,
@@ -316,7 +328,7 @@ pub struct IssuedNonce {
 pub enum BeginFlash {
     /// The disk counts as half written now.
     Begun,
-    /// The nonce is of no open attempt that flashes.
+    /// The nonce is of no open attempt that has yet to flash a known machine.
     Stale,
 }
 
@@ -327,9 +339,9 @@ pub enum Completed {
     Yes,
     /// It did before, by the same completion.
     Again,
-    /// The nonce is of no open attempt that flashes.
+    /// The nonce is of no open attempt that flashes a known machine.
     Stale,
-    /// The digest or the size is not that of the image.
+    /// A digest or the size is not that of the image.
     Wrong {
         /// What was expected.
         expected: ExpectedFlash,
@@ -388,6 +400,14 @@ pub enum StoreError {
         /// Latest schema known here.
         known: u32,
     },
+    /// Another process uses the state.
+    #[error("open `{path}`: it is in use by {}", holder(*pid))]
+    InUse {
+        /// The folder.
+        path: String,
+        /// The process that holds it, where it told.
+        pid: Option<u32>,
+    },
     /// The storage failed.
     #[error("{doing}: {source}")]
     Storage {
@@ -396,4 +416,11 @@ pub enum StoreError {
         /// The backend's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process `{pid}`"),
+    )
 }

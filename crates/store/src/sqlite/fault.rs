@@ -1,0 +1,89 @@
+//! What can go wrong below an operation, and what it is called.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use crate::StoreError;
+use crate::rules::Refusal;
+
+/// A failure that does not know yet what was being done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{0}")]
+    Other(String),
+    #[error("its schema is `{found}`")]
+    Newer { found: u32 },
+}
+
+impl Fault {
+    /// The error of an operation on the state in `folder`.
+    pub(super) fn explain(self, doing: &dyn Fn() -> String, folder: &Path) -> StoreError {
+        let doing = doing();
+        if self.is_for_want_of_room(folder) {
+            return StoreError::Full { doing };
+        }
+        match self {
+            Fault::Refused(Refusal(why)) => StoreError::Refused { doing, why },
+            Fault::Sql(error) => storage(doing, error),
+            Fault::Json(error) => storage(doing, error),
+            Fault::Io(error) => storage(doing, error),
+            other => storage(doing, other),
+        }
+    }
+
+    fn is_for_want_of_room(&self, folder: &Path) -> bool {
+        match self {
+            Fault::Io(error) => says_full(error),
+            Fault::Sql(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => true,
+                // SQLite calls a quota, or a log that cannot be made, an I/O error; what it was shows in trying.
+                Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+                    write_something(folder).is_err_and(|error| says_full(&error))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+fn storage(doing: String, source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Storage {
+        doing,
+        source: Box::new(source),
+    }
+}
+
+fn says_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+/// As much as the index of the log grows by at a time.
+fn write_something(folder: &Path) -> io::Result<()> {
+    let path = folder.join(".room");
+    let outcome = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(&[0x5a; 64 << 10])?;
+            file.sync_data()
+        });
+    let _ = std::fs::remove_file(&path);
+    outcome
+}
