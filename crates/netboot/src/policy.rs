@@ -53,6 +53,16 @@ pub struct Servers<'a> {
     pub mode: DhcpMode,
 }
 
+impl Servers<'_> {
+    /// Why there is nothing to boot, as the client gets it: an address alone, or from a proxy nothing at all.
+    fn nothing(&self, why: &str) -> Cow<'static, str> {
+        match self.mode {
+            DhcpMode::Full => format!("plain lease: {why}").into(),
+            DhcpMode::Proxy | DhcpMode::Off => format!("nothing to boot: {why}").into(),
+        }
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Loader {
@@ -197,15 +207,17 @@ pub fn decide(
         reason,
     };
     if loader == Loader::Os {
-        let reason = "plain lease: no network boot asked for";
-        return decision(Boot::Nothing, reason.into());
+        return decision(
+            Boot::Nothing,
+            "plain lease: no network boot asked for".into(),
+        );
     }
     let Some(machine) = machine else {
-        return decision(Boot::Nothing, "plain lease: unknown machine".into());
+        return decision(Boot::Nothing, servers.nothing("unknown machine"));
     };
     if !machine.netboot {
-        let reason = "plain lease: this machine is not to boot from the network now";
-        return decision(Boot::Nothing, reason.into());
+        let reason = servers.nothing("this machine is not to boot from the network now");
+        return decision(Boot::Nothing, reason);
     }
     match loader {
         Loader::OwnIpxe => decision(
@@ -310,15 +322,16 @@ fn boot_program(
                 decision(code, Boot::Tftp(file.to_owned()), reason)
             }
         }
-        None => no_program(architectures, table, decision),
+        None => no_program(architectures, servers, decision),
     }
 }
 
 fn no_program(
     architectures: &[u16],
-    table: &ArchTable,
+    servers: &Servers<'_>,
     decision: impl Fn(u16, Boot, String) -> Decision,
 ) -> Decision {
+    let table = servers.architectures;
     let first = architectures.first().copied().unwrap_or(arch::BIOS);
     let uboot = |code: &&u16| {
         table
@@ -337,9 +350,6 @@ fn no_program(
             None => format!("architecture `{code}`"),
         })
         .collect();
-    let reason = format!(
-        "plain lease: no network boot program for {}",
-        names.join(", ")
-    );
-    decision(first, Boot::Nothing, reason)
+    let why = format!("no network boot program for {}", names.join(", "));
+    decision(first, Boot::Nothing, servers.nothing(&why).into_owned())
 }

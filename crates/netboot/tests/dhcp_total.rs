@@ -34,6 +34,7 @@ fn check(lab: &Lab, outcome: &Outcome) {
             assert_eq!(end.map(|at| reply.bytes[at]), Some(255), "options end");
         }
         (None, Some(reason)) => assert!(!reason.detail.is_empty()),
+        (None, None) => assert!(outcome.ended.is_some(), "{outcome:?}"),
         other => panic!("neither reply nor reason, or both: {other:?}"),
     }
     assert!(lab.server.tracked() <= lab.server.config().subnets[0].max_leases);

@@ -3,14 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bootgate_events::{DhcpFacts, MacAddr};
-use dhcproto::v4::{MAGIC, MessageType};
 
-use super::options::{Options, code, encapsulated, user_classes};
+use super::DropReason;
+use super::options::{Options, code, encapsulated, message, user_classes};
+use super::wire::{FIXED, MAGIC, REPLY, REQUEST};
 use crate::policy::Loader;
 
-/// The fixed part of a message and the magic cookie.
-const FIXED: usize = 240;
-const OP_REQUEST: u8 = 1;
 const HTYPE_ETHERNET: u8 = 1;
 const HLEN_ETHERNET: u8 = 6;
 /// No client lists more architectures than this; the rest is left out.
@@ -58,6 +56,10 @@ pub struct ClientFacts {
     pub vendor_info: Option<Vec<u8>>,
     /// Relay agent information (option 82), raw.
     pub relay_info: Option<Vec<u8>>,
+    /// The subnet that the relay says the client is on (option 82, sub-option 5, RFC 3527).
+    pub link: Option<Ipv4Addr>,
+    /// The subnet that the client asks for an address of (option 118, RFC 3011).
+    pub subnet: Option<Ipv4Addr>,
     /// iPXE's encapsulated options (option 175), code and value.
     pub ipxe: Vec<(u8, Vec<u8>)>,
     /// What was malformed and left out, in words.
@@ -80,6 +82,18 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    /// Its number (option 53).
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            MessageKind::Discover => message::DISCOVER,
+            MessageKind::Request => message::REQUEST,
+            MessageKind::Decline => message::DECLINE,
+            MessageKind::Release => message::RELEASE,
+            MessageKind::Inform => message::INFORM,
+        }
+    }
+
     /// The name that events use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -122,6 +136,26 @@ pub enum ParseError {
     /// A kind of message that clients do not send to servers, or one for other purposes than configuration.
     #[error("read DHCP message: message type `{0}` is not for a DHCP server")]
     NotForServer(u8),
+    /// A request where a server's reply is read.
+    #[error("read DHCP reply: op `{0}` is not a server's reply")]
+    NotReply(u8),
+    /// A kind of message that servers do not send.
+    #[error("read DHCP reply: message type `{0}` is not a server's")]
+    NotFromServer(u8),
+}
+
+impl ParseError {
+    /// What it counts as.
+    #[must_use]
+    pub fn drop_reason(&self) -> DropReason {
+        match self {
+            ParseError::Short(_) => DropReason::Short,
+            ParseError::NotRequest(_) => DropReason::NotRequest,
+            ParseError::NotEthernet { .. } | ParseError::BadMac(_) => DropReason::BadMac,
+            ParseError::NoMessageType | ParseError::NotForServer(_) => DropReason::NotForServer,
+            ParseError::NotReply(_) | ParseError::NotFromServer(_) => DropReason::Malformed,
+        }
+    }
 }
 
 impl ClientFacts {
@@ -133,13 +167,15 @@ impl ClientFacts {
         let fixed: &[u8; FIXED] = packet
             .first_chunk()
             .ok_or(ParseError::Short(packet.len()))?;
-        let mac = client_mac(fixed)?;
-        if fixed[236..240] != MAGIC {
-            return Err(ParseError::NoMessageType);
+        if fixed[0] != REQUEST {
+            return Err(ParseError::NotRequest(fixed[0]));
         }
-        let options = Options::read(packet);
+        let mac = client_mac(fixed)?;
+        let options = read_options(packet, fixed)?;
         let message = message_kind(&options)?;
         let mut reader = Reader { options };
+        let relay_info = reader.options.bytes(code::RELAY_INFO);
+        let link = relay_info.as_deref().and_then(link_selection);
         Ok(Self {
             message,
             xid: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
@@ -161,7 +197,9 @@ impl ClientFacts {
                 .map_or_else(Vec::new, |bytes| user_classes(&bytes)),
             machine_id: reader.machine_id(),
             vendor_info: reader.options.bytes(code::VENDOR_INFO),
-            relay_info: reader.options.bytes(code::RELAY_INFO),
+            relay_info,
+            link,
+            subnet: reader.address(code::SUBNET_SELECTION),
             ipxe: reader
                 .options
                 .bytes(code::IPXE)
@@ -191,6 +229,8 @@ impl ClientFacts {
             machine_id: None,
             vendor_info: None,
             relay_info: None,
+            link: None,
+            subnet: None,
             ipxe: Vec::new(),
             oddities: Vec::new(),
         }
@@ -241,15 +281,13 @@ pub(crate) fn readable(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn address_at(fixed: &[u8; FIXED], at: usize) -> Ipv4Addr {
+pub(super) fn address_at(fixed: &[u8; FIXED], at: usize) -> Ipv4Addr {
     Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3])
 }
 
-fn client_mac(fixed: &[u8; FIXED]) -> Result<MacAddr, ParseError> {
-    let [op, htype, hlen] = [fixed[0], fixed[1], fixed[2]];
-    if op != OP_REQUEST {
-        return Err(ParseError::NotRequest(op));
-    }
+/// The hardware address of the client that a message is from, or for.
+pub(super) fn client_mac(fixed: &[u8; FIXED]) -> Result<MacAddr, ParseError> {
+    let [htype, hlen] = [fixed[1], fixed[2]];
     if htype != HTYPE_ETHERNET || hlen != HLEN_ETHERNET {
         return Err(ParseError::NotEthernet { htype, hlen });
     }
@@ -261,26 +299,64 @@ fn client_mac(fixed: &[u8; FIXED]) -> Result<MacAddr, ParseError> {
     Ok(mac)
 }
 
-fn message_kind(options: &Options) -> Result<MessageKind, ParseError> {
+/// The options, where there is a magic cookie before them.
+fn read_options<'a>(packet: &'a [u8], fixed: &[u8; FIXED]) -> Result<Options<'a>, ParseError> {
+    if fixed[236..240] != MAGIC {
+        return Err(ParseError::NoMessageType);
+    }
+    Ok(Options::read(packet))
+}
+
+/// A server's message: its fixed part, the client it is for, its options.
+pub(super) fn reply_parts(
+    packet: &[u8],
+) -> Result<(&[u8; FIXED], MacAddr, Options<'_>), ParseError> {
+    let fixed: &[u8; FIXED] = packet
+        .first_chunk()
+        .ok_or(ParseError::Short(packet.len()))?;
+    if fixed[0] != REPLY {
+        return Err(ParseError::NotReply(fixed[0]));
+    }
+    let mac = client_mac(fixed)?;
+    Ok((fixed, mac, read_options(packet, fixed)?))
+}
+
+fn message_kind(options: &Options<'_>) -> Result<MessageKind, ParseError> {
     let [kind] = options
         .fixed(code::MESSAGE_TYPE)
         .ok_or(ParseError::NoMessageType)?;
-    match MessageType::from(kind) {
-        MessageType::Discover => Ok(MessageKind::Discover),
-        MessageType::Request => Ok(MessageKind::Request),
-        MessageType::Decline => Ok(MessageKind::Decline),
-        MessageType::Release => Ok(MessageKind::Release),
-        MessageType::Inform => Ok(MessageKind::Inform),
+    match kind {
+        message::DISCOVER => Ok(MessageKind::Discover),
+        message::REQUEST => Ok(MessageKind::Request),
+        message::DECLINE => Ok(MessageKind::Decline),
+        message::RELEASE => Ok(MessageKind::Release),
+        message::INFORM => Ok(MessageKind::Inform),
         _ => Err(ParseError::NotForServer(kind)),
     }
 }
 
-/// Options read as what they should be; what they are not becomes an oddity.
-struct Reader {
-    options: Options,
+/// Sub-option 5 of the relay agent information.
+fn link_selection(relay_info: &[u8]) -> Option<Ipv4Addr> {
+    const LINK_SELECTION: u8 = 5;
+    let mut rest = relay_info;
+    // Unlike options, sub-options have neither padding nor an end (RFC 3046 section 2.0).
+    while let [code, length, after @ ..] = rest {
+        let (value, after) = after.split_at_checked(usize::from(*length))?;
+        if *code == LINK_SELECTION {
+            let octets: [u8; 4] = value.try_into().ok()?;
+            return Some(Ipv4Addr::from(octets)).filter(|ip| !ip.is_unspecified());
+        }
+        rest = after;
+    }
+    None
 }
 
-impl Reader {
+/// Options read as what they should be; what they are not becomes an oddity.
+struct Reader<'a> {
+    options: Options<'a>,
+}
+
+impl Reader<'_> {
     fn odd(&mut self, code: u8) {
         self.options
             .oddities

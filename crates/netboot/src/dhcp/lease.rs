@@ -1,11 +1,11 @@
-//! The lease table: who has which address, and until when.
+//! The lease table of one subnet: who has which address, and until when.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use bootgate_events::MacAddr;
 
-use super::responder::Net;
+use super::runs::Runs;
 use crate::Time;
 
 /// What an address is at the moment.
@@ -21,18 +21,29 @@ pub(super) enum State {
     Quarantined,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Binding {
-    mac: MacAddr,
-    state: State,
-    ends: Time,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Binding {
+    pub(super) mac: MacAddr,
+    pub(super) state: State,
+    pub(super) ends: Time,
+    /// Whether the machine was unknown when the address was offered.
+    pub(super) stranger: bool,
+    /// Which change of the table made it.
+    generation: u64,
 }
 
-/// What a grant replaced.
+/// What a change replaced, and which change it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Undo {
     generation: u64,
+    /// What the address was.
+    before: Option<Binding>,
+    /// The address that the machine had until then, where it is another.
+    former: Option<(Ipv4Addr, Binding)>,
 }
+
+/// Changes taken back that are kept in mind, so that later ones built on them can be taken back as well.
+const UNDONE_MAX: usize = 4096;
 
 /// The table. Machines are told apart by hardware address alone: firmware, iPXE and the operating system of one
 /// machine send different client identifiers (option 61), and all must get the same address in one boot.
@@ -43,22 +54,53 @@ pub(super) struct Leases {
     by_mac: HashMap<MacAddr, Ipv4Addr>,
     /// Bindings that end by themselves, soonest first.
     ends: BTreeSet<(Time, Ipv4Addr)>,
-    /// Ended ones, longest ended first.
+    /// Ended ones that anybody may have, longest ended first.
     ended: BTreeSet<(Time, Ipv4Addr)>,
+    /// Addresses offered to machines never seen before, soonest to end first.
+    strangers: BTreeSet<(Time, Ipv4Addr)>,
+    /// Addresses in the table, and those that nobody may get from it.
+    pub(super) taken: Runs,
+    /// Addresses that only one machine each may have: never in `ended`, always in `taken`.
+    kept: BTreeSet<Ipv4Addr>,
+    generation: u64,
+    undone: std::collections::BTreeMap<u64, Undo>,
 }
 
 impl Leases {
+    /// A table in which the addresses of `never` and of `kept` are not found free.
+    pub(super) fn new(never: &[Ipv4Addr], kept: BTreeSet<Ipv4Addr>) -> Self {
+        let mut leases = Self {
+            kept,
+            ..Self::default()
+        };
+        for ip in never.iter().chain(&leases.kept) {
+            leases.taken.insert(ip.to_bits());
+        }
+        leases
+    }
+
+    /// What a binding is at `now`.
+    fn at(binding: &Binding, now: Time) -> Option<Binding> {
+        let due = binding.ends <= now;
+        match binding.state {
+            State::Offered | State::Quarantined if due => None,
+            State::Leased if due => Some(Binding {
+                state: State::Ended,
+                ..*binding
+            }),
+            _ => Some(*binding),
+        }
+    }
+
     /// The address in mind for `mac`, whatever its state.
-    pub(super) fn of(&self, mac: &MacAddr) -> Option<(Ipv4Addr, State, Time)> {
+    pub(super) fn of(&self, mac: &MacAddr, now: Time) -> Option<(Ipv4Addr, Binding)> {
         let ip = *self.by_mac.get(mac)?;
-        let binding = self.by_ip.get(&ip)?;
-        Some((ip, binding.state, binding.ends))
+        Some((ip, self.holder(ip, now)?))
     }
 
     /// Who has `ip`, and how.
-    pub(super) fn holder(&self, ip: Ipv4Addr) -> Option<(MacAddr, State, Time)> {
-        let binding = self.by_ip.get(&ip)?;
-        Some((binding.mac, binding.state, binding.ends))
+    pub(super) fn holder(&self, ip: Ipv4Addr, now: Time) -> Option<Binding> {
+        Self::at(self.by_ip.get(&ip)?, now)
     }
 
     /// When the next binding ends by itself.
@@ -80,49 +122,144 @@ impl Leases {
         }
     }
 
-    /// Binds `ip` to `mac`; what either had before is forgotten.
-    pub(super) fn bind(&mut self, ip: Ipv4Addr, mac: MacAddr, state: State, ends: Time) {
-        self.forget(ip);
-        if let Some(former) = self.by_mac.get(&mac).copied() {
-            self.forget(former);
+    /// Binds `ip` to `mac`; what either had before is forgotten, and told.
+    pub(super) fn bind(
+        &mut self,
+        ip: Ipv4Addr,
+        mac: MacAddr,
+        state: State,
+        ends: Time,
+        stranger: bool,
+    ) -> Undo {
+        self.generation += 1;
+        let generation = self.generation;
+        let binding = Binding {
+            mac,
+            state,
+            ends,
+            stranger,
+            generation,
+        };
+        let former = self.by_mac.get(&mac).copied().filter(|own| *own != ip);
+        let former = former.and_then(|own| Some((own, self.remove(own)?)));
+        Undo {
+            generation,
+            before: self.put(ip, binding),
+            former,
         }
-        self.by_ip.insert(ip, Binding { mac, state, ends });
-        self.by_mac.insert(mac, ip);
-        self.ends.insert((ends, ip));
     }
 
     /// Keeps `ip` from everybody until `until`.
     pub(super) fn quarantine(&mut self, ip: Ipv4Addr, mac: MacAddr, until: Time) {
-        self.forget(ip);
-        let state = State::Quarantined;
-        self.by_ip.insert(
-            ip,
-            Binding {
-                mac,
-                state,
-                ends: until,
-            },
-        );
-        self.ends.insert((until, ip));
+        self.generation += 1;
+        let quarantined = Binding {
+            mac,
+            state: State::Quarantined,
+            ends: until,
+            stranger: false,
+            generation: self.generation,
+        };
+        self.put(ip, quarantined);
     }
 
     /// Ends the binding of `ip`, but keeps it in mind.
     pub(super) fn end(&mut self, ip: Ipv4Addr, now: Time) {
-        if let Some(binding) = self.by_ip.get_mut(&ip) {
-            self.ends.remove(&(binding.ends, ip));
-            binding.state = State::Ended;
-            binding.ends = now;
-            self.ended.insert((now, ip));
+        if let Some(binding) = self.by_ip.get(&ip).copied() {
+            self.generation += 1;
+            let ended = Binding {
+                state: State::Ended,
+                ends: now,
+                generation: self.generation,
+                ..binding
+            };
+            self.put(ip, ended);
         }
     }
 
     /// Removes every trace of `ip`.
     pub(super) fn forget(&mut self, ip: Ipv4Addr) {
-        let Some(binding) = self.by_ip.remove(&ip) else {
+        self.remove(ip);
+    }
+
+    /// Takes a change back. One that others have replaced since is only noted, so that the last of them, taken back too,
+    /// finds what was before all of them.
+    pub(super) fn undo(&mut self, ip: Ipv4Addr, undo: &Undo) {
+        while self.undone.len() >= UNDONE_MAX {
+            self.undone.pop_first();
+        }
+        self.undone.insert(undo.generation, undo.clone());
+        let current = self.by_ip.get(&ip).map(|binding| binding.generation);
+        if current != Some(undo.generation) {
+            return;
+        }
+        let Some(taken_back) = self.remove(ip) else {
             return;
         };
-        self.ends.remove(&(binding.ends, ip));
-        self.ended.remove(&(binding.ends, ip));
+        let before = self.sound(undo.before);
+        if let Some(before) = before {
+            self.put(ip, before);
+        }
+        let mac = taken_back.mac;
+        if let Some((own, binding)) = undo.former
+            && let Some(binding) = self.sound(Some(binding))
+            && !self.by_ip.contains_key(&own)
+            && !self.by_mac.contains_key(&mac)
+        {
+            self.put(own, binding);
+        }
+    }
+
+    /// What there was before all changes that were taken back.
+    fn sound(&self, mut binding: Option<Binding>) -> Option<Binding> {
+        while let Some(undone) = binding.and_then(|b| self.undone.get(&b.generation)) {
+            binding = undone.before;
+        }
+        binding
+    }
+
+    fn put(&mut self, ip: Ipv4Addr, binding: Binding) -> Option<Binding> {
+        let before = self.by_ip.insert(ip, binding);
+        match &before {
+            Some(before) => self.unlist(ip, before),
+            None => self.taken.insert(ip.to_bits()),
+        }
+        let Binding { mac, ends, .. } = binding;
+        match binding.state {
+            State::Ended if self.kept.contains(&ip) => {}
+            State::Ended => {
+                self.ended.insert((ends, ip));
+            }
+            _ => {
+                self.ends.insert((ends, ip));
+            }
+        }
+        if binding.stranger && binding.state == State::Offered {
+            self.strangers.insert((ends, ip));
+        }
+        if binding.state != State::Quarantined {
+            self.by_mac.insert(mac, ip);
+        }
+        before
+    }
+
+    fn remove(&mut self, ip: Ipv4Addr) -> Option<Binding> {
+        let binding = self.by_ip.remove(&ip)?;
+        self.unlist(ip, &binding);
+        if !self.kept.contains(&ip) {
+            self.taken.remove(ip.to_bits());
+        }
+        Some(binding)
+    }
+
+    fn unlist(&mut self, ip: Ipv4Addr, binding: &Binding) {
+        let key = (binding.ends, ip);
+        match binding.state {
+            State::Ended => self.ended.remove(&key),
+            _ => self.ends.remove(&key),
+        };
+        if binding.stranger && binding.state == State::Offered {
+            self.strangers.remove(&key);
+        }
         if self.by_mac.get(&binding.mac) == Some(&ip) {
             self.by_mac.remove(&binding.mac);
         }
@@ -132,134 +269,31 @@ impl Leases {
     pub(super) fn len(&self) -> usize {
         self.by_ip.len()
     }
-}
 
-/// Which addresses may be given out, and to whom.
-#[derive(Debug)]
-pub(super) struct Pool {
-    first: u32,
-    /// Number of addresses from `first` on; 0 for an empty pool.
-    size: u64,
-    reserved: BTreeMap<MacAddr, Ipv4Addr>,
-    /// Addresses inside the pool's range that nobody may get.
-    never: Vec<Ipv4Addr>,
-    reserved_ips: BTreeSet<Ipv4Addr>,
-    max_leases: usize,
-}
+    /// Number of addresses that are offered, leased or in quarantine.
+    pub(super) fn in_use(&self) -> usize {
+        self.ends.len()
+    }
 
-impl Pool {
-    /// The configured pool, as far as it lies inside the network.
-    pub(super) fn new(config: &Net) -> Self {
-        let network = config.server_ip.to_bits() & config.netmask().to_bits();
-        let broadcast = config.broadcast().to_bits();
-        let first = config.pool.start().to_bits().max(network);
-        let last = config.pool.end().to_bits().min(broadcast);
-        let mut never = vec![config.server_ip];
-        never.extend(config.router);
-        if config.prefix_len < 31 {
-            never.extend([Ipv4Addr::from_bits(network), config.broadcast()]);
-        }
-        let reserved: BTreeMap<_, _> = config
-            .reservations
+    /// Number of addresses offered to strangers.
+    pub(super) fn offered_to_strangers(&self) -> usize {
+        self.strangers.len()
+    }
+
+    /// The stranger's offer that ends first.
+    pub(super) fn stranger_offer(&self) -> Option<Ipv4Addr> {
+        self.strangers.first().map(|(_, ip)| *ip)
+    }
+
+    /// Ended ones that anybody may have, longest ended first.
+    pub(super) fn ended(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.ended.iter().map(|(_, ip)| *ip)
+    }
+
+    /// Everything in the table as of `now`, in no order.
+    pub(super) fn all(&self, now: Time) -> impl Iterator<Item = (Ipv4Addr, Binding)> {
+        self.by_ip
             .iter()
-            .filter(|(_, ip)| config.on_network(**ip) && !never.contains(ip))
-            .map(|(mac, ip)| (*mac, *ip))
-            .collect();
-        Self {
-            first,
-            size: (u64::from(last) + 1).saturating_sub(u64::from(first)),
-            reserved_ips: reserved.values().copied().collect(),
-            reserved,
-            never,
-            max_leases: config.max_leases,
-        }
+            .filter_map(move |(ip, binding)| Some((*ip, Self::at(binding, now)?)))
     }
-
-    /// The address reserved for `mac`, unless another station sits on it.
-    fn reserved(&self, leases: &Leases, mac: &MacAddr) -> Option<Ipv4Addr> {
-        let ip = *self.reserved.get(mac)?;
-        match leases.holder(ip) {
-            Some((_, State::Quarantined, _)) => None,
-            Some((holder, State::Leased | State::Offered, _)) if holder != *mac => None,
-            _ => Some(ip),
-        }
-    }
-
-    /// Whether `ip` may be given to `mac`, whoever has it now.
-    fn allows(&self, leases: &Leases, mac: &MacAddr, ip: Ipv4Addr) -> bool {
-        if let Some(own) = self.reserved(leases, mac) {
-            return own == ip;
-        }
-        let offset = u64::from(ip.to_bits()).checked_sub(u64::from(self.first));
-        offset.is_some_and(|offset| offset < self.size)
-            && !self.never.contains(&ip)
-            && !self.reserved_ips.contains(&ip)
-    }
-
-    /// Whether `mac` can have `ip` now: allowed, and not in use by another or quarantined.
-    pub(super) fn can_take(&self, leases: &Leases, mac: &MacAddr, ip: Ipv4Addr) -> bool {
-        self.allows(leases, mac, ip)
-            && match leases.holder(ip) {
-                None => self.has_room(leases),
-                Some((_, State::Quarantined, _)) => false,
-                Some((_, State::Ended, _)) => true,
-                Some((holder, _, _)) => holder == *mac,
-            }
-    }
-
-    fn has_room(&self, leases: &Leases) -> bool {
-        leases.len() < self.max_leases || !leases.ended.is_empty()
-    }
-
-    /// Makes room in a full table before `ip` is bound, unless it has an entry already.
-    pub(super) fn make_room(&self, leases: &mut Leases, ip: Ipv4Addr) {
-        while leases.holder(ip).is_none() && leases.len() >= self.max_leases {
-            let Some((_, oldest)) = leases.ended.first().copied() else {
-                return;
-            };
-            leases.forget(oldest);
-        }
-    }
-
-    /// The address `mac` should get: its own, the reserved one, the one it asks for, or a free one. The search for a
-    /// free one begins at a place that follows from the hardware address, so that a machine gets the same address
-    /// in every run, whoever came before it.
-    pub(super) fn choose(
-        &self,
-        leases: &Leases,
-        mac: &MacAddr,
-        asked: Option<Ipv4Addr>,
-    ) -> Option<Ipv4Addr> {
-        let own = leases.of(mac).map(|(ip, _, _)| ip);
-        [own, self.reserved(leases, mac), asked]
-            .into_iter()
-            .flatten()
-            .find(|ip| self.can_take(leases, mac, *ip))
-            .or_else(|| self.unused(leases, mac))
-            .or_else(|| {
-                let mut ended = leases.ended.iter().map(|(_, ip)| *ip);
-                ended.find(|ip| self.allows(leases, mac, *ip))
-            })
-    }
-
-    fn unused(&self, leases: &Leases, mac: &MacAddr) -> Option<Ipv4Addr> {
-        if self.size == 0 || !self.has_room(leases) {
-            return None;
-        }
-        let start = place(mac) % self.size;
-        // Each address that is not free is in one of these lists, so that this many steps find a free one if any.
-        let steps = leases.len() + self.never.len() + self.reserved_ips.len() + 1;
-        (0..self.size)
-            .take(steps)
-            .filter_map(|step| u32::try_from((start + step) % self.size).ok())
-            .map(|offset| Ipv4Addr::from_bits(self.first.saturating_add(offset)))
-            .find(|ip| leases.holder(*ip).is_none() && self.allows(leases, mac, *ip))
-    }
-}
-
-/// A number that follows from the address alone and spreads well (FNV-1a, 64 bits).
-fn place(mac: &MacAddr) -> u64 {
-    mac.0.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -4,28 +4,40 @@
 //! whom. What comes in is read by a sanitiser of our own ([`ClientFacts::parse`]), because firmware sends what
 //! a strict decoder trips over.
 
+mod chain;
 mod config;
+mod explain;
 mod facts;
+mod judge;
 mod lease;
 mod options;
 mod outcome;
+mod pool;
 pub mod probe;
+mod rate;
 mod reply;
 mod responder;
+mod runs;
+mod scene;
 mod server_facts;
+mod wire;
 
 pub use config::{
     DhcpConfig, DhcpLimits, DhcpMode, InterfaceConfig, InterfaceId, SubnetConfig, SubnetId,
 };
+pub use explain::Asked;
 pub use facts::{ClientFacts, MessageKind, ParseError};
 pub(crate) use facts::{architecture_of_class, readable};
 pub use outcome::{
     Datagram, Destination, DropReason, Dropped, Ended, ForeignServer, Grant, LeaseEntry, Outcome,
     Port, Reply, Sighting,
 };
-pub use responder::{Asked, Responder};
-pub use server_facts::ServerFacts;
+pub use responder::Responder;
+pub use server_facts::{ServerFacts, ServerMessage};
 
+/// Longest message that is read, in bytes of UDP payload: what an Ethernet frame carries. A socket is to be read with
+/// room for one more, so that a longer one is told from one that fits.
+pub const MESSAGE_MAX: usize = 1472;
 /// UDP port of DHCP servers and relays.
 pub const SERVER_PORT: u16 = 67;
 /// UDP port of DHCP clients.

@@ -1,17 +1,26 @@
 //! Options as they lie on the wire: code, length, value.
 
-use std::collections::BTreeMap;
-
 /// Codes of the options read or written here (RFC 2132 unless noted).
 pub(crate) mod code {
     pub const PAD: u8 = 0;
+    pub const NETMASK: u8 = 1;
+    pub const ROUTERS: u8 = 3;
+    pub const DNS: u8 = 6;
+    pub const DOMAIN: u8 = 15;
+    pub const MTU: u8 = 26;
+    pub const BROADCAST: u8 = 28;
+    pub const NTP: u8 = 42;
     pub const VENDOR_INFO: u8 = 43;
     pub const REQUESTED_ADDRESS: u8 = 50;
+    pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_ID: u8 = 54;
     pub const WANTED: u8 = 55;
+    pub const MESSAGE: u8 = 56;
     pub const MAX_SIZE: u8 = 57;
+    pub const RENEWAL: u8 = 58;
+    pub const REBINDING: u8 = 59;
     pub const VENDOR_CLASS: u8 = 60;
     pub const CLIENT_ID: u8 = 61;
     pub const TFTP_SERVER_NAME: u8 = 66;
@@ -23,34 +32,55 @@ pub(crate) mod code {
     /// RFC 4578.
     pub const ARCHITECTURES: u8 = 93;
     /// RFC 4578.
+    pub const INTERFACE_ID: u8 = 94;
+    /// RFC 4578.
     pub const MACHINE_ID: u8 = 97;
+    /// RFC 3011.
+    pub const SUBNET_SELECTION: u8 = 118;
+    /// RFC 5859.
+    pub const TFTP_SERVERS: u8 = 150;
     /// iPXE's encapsulated options (<https://ipxe.org/howto/dhcpd>).
     pub const IPXE: u8 = 175;
     pub const END: u8 = 255;
 }
 
+/// Message types (option 53; RFC 2132 section 9.6).
+pub(crate) mod message {
+    pub const DISCOVER: u8 = 1;
+    pub const OFFER: u8 = 2;
+    pub const REQUEST: u8 = 3;
+    pub const DECLINE: u8 = 4;
+    pub const ACK: u8 = 5;
+    pub const NAK: u8 = 6;
+    pub const RELEASE: u8 = 7;
+    pub const INFORM: u8 = 8;
+}
+
 /// Where the fields that may be overloaded with options lie in a message (RFC 2131 section 2).
-const SNAME: std::ops::Range<usize> = 44..108;
-const FILE: std::ops::Range<usize> = 108..236;
+pub(crate) const SNAME: std::ops::Range<usize> = 44..108;
+pub(crate) const FILE: std::ops::Range<usize> = 108..236;
 /// Where the options begin, after the magic cookie.
 const OPTIONS: usize = 240;
 
 /// The options of one message.
 #[derive(Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct Options<'a> {
     /// Every instance of every option, in order.
-    instances: BTreeMap<u8, Vec<Vec<u8>>>,
+    instances: Vec<(u8, &'a [u8])>,
     /// What was cut short, in words.
     pub(crate) oddities: Vec<String>,
 }
 
-impl Options {
+impl<'a> Options<'a> {
     /// Reads the options of a message, those in an overloaded `file` and `sname` too (option 52, RFC 2131
     /// section 4.1: first the options field, then `file`, then `sname`).
-    pub(crate) fn read(packet: &[u8]) -> Self {
-        let mut options = Self::default();
+    pub(crate) fn read(packet: &'a [u8]) -> Self {
+        let mut options = Self {
+            instances: Vec::with_capacity(24),
+            oddities: Vec::new(),
+        };
         options.take_from("options", packet.get(OPTIONS..).unwrap_or_default());
-        let overload = options.fixed::<1>(code::OVERLOAD).map_or(0, |[bits]| bits);
+        let overload = options.overload();
         if overload & 1 != 0 {
             options.take_from("file", packet.get(FILE).unwrap_or_default());
         }
@@ -60,9 +90,14 @@ impl Options {
         options
     }
 
+    /// Which fields carry options: bit 0 `file`, bit 1 `sname`.
+    pub(crate) fn overload(&self) -> u8 {
+        self.fixed::<1>(code::OVERLOAD).map_or(0, |[bits]| bits)
+    }
+
     /// Reads one field. An option whose length goes past the field's end is left out, and with it what follows,
     /// since nobody can tell where that begins; what came before stays.
-    fn take_from(&mut self, field: &str, mut bytes: &[u8]) {
+    fn take_from(&mut self, field: &str, mut bytes: &'a [u8]) {
         while let Some((&code, rest)) = bytes.split_first() {
             bytes = match code {
                 code::PAD => rest,
@@ -73,31 +108,39 @@ impl Options {
                             .push(format!("option {code} goes past the end of `{field}`"));
                         return;
                     };
-                    self.instances.entry(code).or_default().push(value.to_vec());
+                    self.instances.push((code, value));
                     rest
                 }
             };
         }
     }
 
+    fn of(&self, code: u8) -> impl Iterator<Item = &'a [u8]> {
+        let found = self
+            .instances
+            .iter()
+            .filter(move |(known, _)| *known == code);
+        found.map(|(_, value)| *value)
+    }
+
     /// The whole value of an option: its instances laid end to end (RFC 3396). `None` where absent or empty.
     pub(crate) fn bytes(&self, code: u8) -> Option<Vec<u8>> {
-        let value = self.instances.get(&code)?.concat();
+        let mut value = self.of(code).next()?.to_vec();
+        for more in self.of(code).skip(1) {
+            value.extend(more);
+        }
         (!value.is_empty()).then_some(value)
     }
 
     /// An option of fixed length: its first instance of just that length, so that a client that says the same
     /// thing twice is understood.
     pub(crate) fn fixed<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
-        self.instances
-            .get(&code)?
-            .iter()
-            .find_map(|value| value.as_slice().try_into().ok())
+        self.of(code).find_map(|value| value.try_into().ok())
     }
 
     /// Whether the option is there in any form.
     pub(crate) fn has(&self, code: u8) -> bool {
-        self.instances.contains_key(&code)
+        self.of(code).next().is_some()
     }
 }
 
@@ -156,7 +199,8 @@ mod tests {
 
     #[test]
     fn an_option_cut_short_leaves_the_ones_before_it() {
-        let options = Options::read(&message(&[53, 1, 1, 50, 4, 10, 0]));
+        let cut = message(&[53, 1, 1, 50, 4, 10, 0]);
+        let options = Options::read(&cut);
         assert_eq!(options.fixed(53), Some([1]));
         assert!(!options.has(50));
         assert_eq!(
@@ -189,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_repeated_fixed_option_counts_once() {
-        let options = Options::read(&message(&[53, 1, 3, 53, 1, 3, 57, 1, 9, 57, 2, 5, 220]));
+        let twice = message(&[53, 1, 3, 53, 1, 3, 57, 1, 9, 57, 2, 5, 220]);
+        let options = Options::read(&twice);
         assert_eq!(options.fixed(53), Some([3]));
         assert_eq!(options.fixed(57), Some([5, 220]));
     }

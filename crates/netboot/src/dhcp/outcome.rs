@@ -228,23 +228,11 @@ drop_reasons! {
     NotForUs = "not-for-us",
     /// The interface's mode is `off`.
     Off = "off",
-    /// The reply could not be built.
-    Unanswerable = "unanswerable",
 }
 
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.slug())
-    }
-}
-
-impl Reply {
-    /// The NAK in place of this ACK, for a lease that the store says another has; `None` where this is no ACK.
-    /// It is to be sent as it says, and the grant undone.
-    #[must_use]
-    pub fn nak(&self, reason: &str) -> Option<Reply> {
-        let _ = reason;
-        None
     }
 }
 

@@ -4,19 +4,74 @@ use std::net::Ipv4Addr;
 
 use bootgate_events::MacAddr;
 
+use super::options::{code, message};
+use super::wire::{Header, REQUEST, Writer};
+
+/// Options asked for: what a boot needs, and what tells a server's configuration.
+const WANTED: [u8; 12] = [
+    code::NETMASK,
+    code::ROUTERS,
+    code::DNS,
+    code::DOMAIN,
+    code::MTU,
+    code::BROADCAST,
+    code::VENDOR_INFO,
+    code::LEASE_TIME,
+    code::SERVER_ID,
+    code::VENDOR_CLASS,
+    code::TFTP_SERVER_NAME,
+    code::BOOTFILE,
+];
+/// Longest reply taken.
+const MAX_SIZE: u16 = 1472;
+
 /// A DISCOVER that asks for replies by broadcast. `class` is the vendor class (option 60), such as
 /// `PXEClient:Arch:00007:UNDI:003001`, and `arch` the architecture of option 93, for a client that boots; both `None`
-/// for an operating system.
+/// for an operating system. Offers to it need no answer: servers take them back by themselves.
 #[must_use]
 pub fn discover(xid: u32, mac: MacAddr, arch: Option<u16>, class: Option<&str>) -> Vec<u8> {
-    let _ = (xid, mac, arch, class);
-    Vec::new()
+    let mut writer = client(xid, mac, message::DISCOVER, 0x8000);
+    boot(&mut writer, mac, arch, class);
+    writer.finish()
 }
 
 /// A REQUEST to a boot server's port 4011, as UEFI sends it after a proxy's offer (EDK2 `PxeBcRetryBinlOffer`):
-/// `ip` is the client's address, or 0.0.0.0 for none.
+/// `ip` is the client's address, or 0.0.0.0 for none. It asks for no lease, and gets none.
 #[must_use]
 pub fn request_4011(xid: u32, mac: MacAddr, arch: u16, ip: Ipv4Addr, server: Ipv4Addr) -> Vec<u8> {
-    let _ = (xid, mac, arch, ip, server);
-    Vec::new()
+    let mut writer = client(xid, mac, message::REQUEST, 0);
+    writer.ciaddr(ip);
+    writer.address(code::SERVER_ID, server);
+    let class = format!("PXEClient:Arch:{arch:05}:UNDI:003001");
+    boot(&mut writer, mac, Some(arch), Some(&class));
+    writer.finish()
+}
+
+fn client(xid: u32, mac: MacAddr, kind: u8, flags: u16) -> Writer {
+    let header = Header {
+        op: REQUEST,
+        xid,
+        flags,
+        giaddr: Ipv4Addr::UNSPECIFIED,
+        mac,
+    };
+    let mut writer = Writer::new(&header, kind);
+    writer.option(code::MAX_SIZE, &MAX_SIZE.to_be_bytes());
+    writer.option(code::WANTED, &WANTED);
+    writer
+}
+
+fn boot(writer: &mut Writer, mac: MacAddr, arch: Option<u16>, class: Option<&str>) {
+    if let Some(class) = class {
+        writer.option(code::VENDOR_CLASS, class.as_bytes());
+    }
+    let Some(arch) = arch else {
+        return;
+    };
+    writer.option(code::ARCHITECTURES, &arch.to_be_bytes());
+    writer.option(code::INTERFACE_ID, &[1, 3, 16]);
+    // A machine identifier that says which probe it was: the hardware address.
+    let mut id = [0; 17];
+    id[11..].copy_from_slice(&mac.0);
+    writer.option(code::MACHINE_ID, &id);
 }

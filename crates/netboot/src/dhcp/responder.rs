@@ -1,85 +1,60 @@
-//! The server's side of the conversation.
+//! The server: configuration, lease tables, and what becomes of each message.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use bootgate_api::LeaseState;
 use bootgate_events::MacAddr;
 
-use super::lease::{Leases, Pool, State};
+use super::chain::Chained;
+use super::explain::Trace;
+use super::judge::Plan;
+use super::lease::{Binding, Leases, State};
+use super::pool::Pool;
+use super::rate::Rates;
 use super::reply::{self, Kind};
+use super::scene::Scene;
 use super::{
-    ClientFacts, Datagram, DhcpConfig, DropReason, Dropped, Grant, LeaseEntry, MessageKind,
-    Outcome, Reply,
+    ClientFacts, Datagram, DhcpConfig, DhcpMode, DropReason, Dropped, Ended, ForeignServer, Grant,
+    InterfaceConfig, LeaseEntry, MESSAGE_MAX, Outcome, ParseError, Reply, ServerFacts, Sighting,
+    SubnetId,
 };
 use crate::Time;
-use crate::policy::{self, Boot, Decision, MachineLookup, Servers};
+use crate::policy::{self, Decision, Loader, MachineLookup, Servers};
 
-#[derive(Debug)]
-pub(super) struct Net {
-    pub(super) server_ip: Ipv4Addr,
-    pub(super) pool: std::ops::RangeInclusive<Ipv4Addr>,
-    pub(super) lease: Time,
-    pub(super) offer_hold: Time,
-    pub(super) quarantine: Time,
-    pub(super) router: Option<Ipv4Addr>,
-    pub(super) prefix_len: u8,
-    pub(super) authoritative: bool,
-    pub(super) max_leases: usize,
-    pub(super) http_port: u16,
-    pub(super) reservations: std::collections::BTreeMap<MacAddr, Ipv4Addr>,
-}
-
-impl Net {
-    fn new(config: &DhcpConfig) -> Self {
-        let interface = &config.interfaces[0];
-        let subnet = &config.subnets[0];
-        Self {
-            server_ip: interface.address,
-            pool: subnet.ranges[0].clone(),
-            lease: subnet.lease,
-            offer_hold: config.offer_hold,
-            quarantine: config.quarantine,
-            router: subnet.router,
-            prefix_len: subnet.prefix_len,
-            authoritative: config.authoritative,
-            max_leases: subnet.max_leases,
-            http_port: interface.http_port,
-            reservations: subnet.reservations.clone(),
-        }
-    }
-    pub(super) fn netmask(&self) -> Ipv4Addr {
-        let bits = u32::from(self.prefix_len.min(32));
-        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - bits).unwrap_or(0))
-    }
-    pub(super) fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.server_ip.to_bits() | !self.netmask().to_bits())
-    }
-    pub(super) fn on_network(&self, ip: Ipv4Addr) -> bool {
-        let mask = self.netmask().to_bits();
-        ip.to_bits() & mask == self.server_ip.to_bits() & mask
-    }
-}
-
-/// A DHCPv4 server: configuration and lease table.
+/// A DHCPv4 server: configuration and lease tables.
+///
+/// Machines are told apart by hardware address alone. Each message costs a few look-ups, whatever the number of leases;
+/// memory is bounded by [`SubnetConfig::max_leases`](super::SubnetConfig::max_leases) and
+/// [`DhcpLimits::tracked`](super::DhcpLimits::tracked).
 #[derive(Debug)]
 pub struct Responder {
     config: DhcpConfig,
-    net: Net,
-    pool: Pool,
-    leases: Leases,
+    /// One for each subnet, in their order.
+    pub(super) nets: Vec<Net>,
+    pub(super) rates: Rates,
+    chained: Chained,
 }
 
-/// Why a message gets no reply.
-type Silence = String;
+/// One subnet's addresses.
+#[derive(Debug)]
+pub(super) struct Net {
+    pub(super) pool: Pool,
+    pub(super) leases: Leases,
+}
 
 impl Responder {
     /// A server without leases.
     #[must_use]
     pub fn new(config: DhcpConfig) -> Self {
-        let net = Net::new(&config);
+        let net = |subnet| {
+            let pool = Pool::new(&config, subnet);
+            let leases = pool.table();
+            Net { pool, leases }
+        };
         Self {
-            pool: Pool::new(&net),
-            net,
-            leases: Leases::default(),
+            nets: config.subnets.iter().map(net).collect(),
+            rates: Rates::new(&config.limits),
+            chained: Chained::default(),
             config,
         }
     }
@@ -90,7 +65,9 @@ impl Responder {
         &self.config
     }
 
-    /// Handles the payload of one datagram that came to port 67. `machines` says what each machine may boot.
+    /// Handles one datagram that came to port 67 or 4011. `machines` says what each machine may boot.
+    ///
+    /// Where the outcome has a [`Grant`], its reply must not leave before the grant is durable.
     ///
     /// Never panics, whatever the bytes are.
     pub fn handle(
@@ -100,306 +77,354 @@ impl Responder {
         machines: &dyn MachineLookup,
     ) -> Outcome {
         self.poll(now);
+        let interface = match self.interface(datagram) {
+            Ok(interface) => interface,
+            Err(dropped) => return dropped.into(),
+        };
         let client = match ClientFacts::parse(datagram.bytes) {
             Ok(client) => client,
-            Err(error) => {
-                let dropped = Some(Dropped::new(DropReason::Malformed, error.to_string()));
-                return Outcome {
-                    dropped,
-                    ..Outcome::default()
-                };
+            Err(error) => return self.unreadable(datagram, &error),
+        };
+        let mode = interface.mode;
+        if !self.rates.allow(now, &client.mac) {
+            let why = "this client sends more than is answered";
+            return Dropped::new(DropReason::RateLimited, why).into();
+        }
+        let (decision, found) = self.decide(datagram, &client, machines);
+        let decision = self.chained.limit(now, &client, decision);
+        let mut outcome = Outcome {
+            received: Some((client.mac, client.summary(decision.loader))),
+            loader: Some(decision.loader),
+            ..Outcome::default()
+        };
+        let Self { config, .. } = &*self;
+        let Some(interface) = config.interfaces.get(datagram.interface.0) else {
+            return outcome;
+        };
+        let scene = Scene {
+            config,
+            id: datagram.interface,
+            interface,
+            port: datagram.port,
+            from: datagram.from,
+            client: &client,
+            decision: &decision,
+            found,
+            machines,
+        };
+        let plan = match self.judge(now, &scene, &mut Trace::none()) {
+            Ok(plan) => plan,
+            Err(dropped) => {
+                outcome.dropped = Some(dropped);
+                return outcome;
             }
         };
-        let machine = machines.machine(&client.mac);
+        if let Plan::Lost { server, .. } = plan {
+            outcome.foreign = (mode == DhcpMode::Full).then_some(ForeignServer {
+                address: server,
+                mac: Some(client.mac),
+                interface: datagram.interface,
+                by: Sighting::ClientChoseIt,
+            });
+        }
+        (outcome.reply, outcome.dropped) = tell(&scene, &plan);
+        self.carry_out(now, client.mac, &plan, &mut outcome);
+        outcome
+    }
+
+    /// The interface, where anything is to be answered on it.
+    pub(super) fn interface(&self, datagram: &Datagram<'_>) -> Result<&InterfaceConfig, Dropped> {
+        let off = |why: &'static str| Dropped::new(DropReason::Off, why);
+        let interface = self.config.interfaces.get(datagram.interface.0);
+        let interface = interface.ok_or_else(|| off("no such interface"))?;
+        if interface.mode == DhcpMode::Off {
+            return Err(off("DHCP is off on this interface"));
+        }
+        if datagram.bytes.len() > MESSAGE_MAX {
+            let why = "longer than any client's message";
+            return Err(Dropped::new(DropReason::Oversized, why));
+        }
+        Ok(interface)
+    }
+
+    /// What the client may boot, and whether its machine is known. Only boot loaders are looked up.
+    pub(super) fn decide(
+        &self,
+        datagram: &Datagram<'_>,
+        client: &ClientFacts,
+        machines: &dyn MachineLookup,
+    ) -> (Decision, bool) {
+        let loader = policy::loader_of(client);
+        let machine = match loader {
+            Loader::Os => None,
+            _ => machines.machine(&client.mac),
+        };
+        let interface = self.config.interfaces.get(datagram.interface.0);
         let servers = Servers {
-            ip: self.net.server_ip.into(),
-            http_port: self.net.http_port,
+            ip: IpAddr::V4(interface.map_or(Ipv4Addr::UNSPECIFIED, |i| i.address)),
+            http_port: interface.map_or(80, |i| i.http_port),
             architectures: &self.config.architectures,
-            mode: self.config.interfaces[0].mode,
+            mode: interface.map_or(DhcpMode::Off, |i| i.mode),
         };
-        let decision = policy::decide(&client, machine.as_ref(), &servers);
-        let received = Some((client.mac, client.summary(decision.loader)));
-        match self.answer(now, &client, &decision) {
-            Ok(reply) => Outcome {
-                received,
-                loader: Some(decision.loader),
-                reply: Some(reply),
-                ..Outcome::default()
-            },
-            Err(silence) => Outcome {
-                received,
-                loader: Some(decision.loader),
-                dropped: Some(Dropped::new(DropReason::NotOurs, silence)),
-                ..Outcome::default()
-            },
-        }
+        let decision = policy::decide(client, machine.as_ref(), &servers);
+        (decision, machine.is_some())
     }
 
-    fn answer(
-        &mut self,
-        now: Time,
-        client: &ClientFacts,
-        decision: &Decision,
-    ) -> Result<Reply, Silence> {
-        let giaddr = client.giaddr;
-        if !giaddr.is_unspecified() && !self.net.on_network(giaddr) {
-            return Err(format!(
-                "relay `{giaddr}` is on a network without a pool here"
-            ));
-        }
-        self.check_server_id(client)?;
-        match client.message {
-            MessageKind::Decline => Err(self.decline(now, client)),
-            MessageKind::Release => Err(self.release(now, client)),
-            _ if decision.boot == Boot::Refuse => Err(decision.reason.to_string()),
-            MessageKind::Discover => self.discover(now, client, decision),
-            MessageKind::Request => self.request(now, client, decision),
-            MessageKind::Inform => self.inform(client, decision),
-        }
+    pub(super) fn chained(&self) -> &Chained {
+        &self.chained
     }
 
-    /// A client that names another server (option 54) does not talk to this one. The offer it did not take is free
-    /// again at once. DISCOVER and INFORM carry no such option; where one does, it means nothing.
-    fn check_server_id(&mut self, client: &ClientFacts) -> Result<(), Silence> {
-        if matches!(client.message, MessageKind::Discover | MessageKind::Inform) {
-            return Ok(());
+    /// A message that is no client's. Another server's reply is worth a word.
+    fn unreadable(&self, datagram: &Datagram<'_>, error: &ParseError) -> Outcome {
+        let mut outcome = Outcome::from(Dropped::new(error.drop_reason(), error.to_string()));
+        let interface = self.config.interfaces.get(datagram.interface.0);
+        let full = interface.is_some_and(|i| i.mode == DhcpMode::Full);
+        if full && let Ok(reply) = ServerFacts::parse(datagram.bytes) {
+            let address = reply.server_id.unwrap_or(*datagram.from.ip());
+            let own = self.config.interfaces.iter().any(|i| i.address == address);
+            outcome.foreign = (!own && !address.is_unspecified()).then_some(ForeignServer {
+                address,
+                mac: Some(reply.mac),
+                interface: datagram.interface,
+                by: Sighting::ItsReply,
+            });
         }
-        match client.server_id {
-            Some(server) if server != self.net.server_ip => {
-                if let Some((ip, State::Offered, _)) = self.leases.of(&client.mac) {
-                    self.leases.forget(ip);
+        outcome
+    }
+
+    fn carry_out(&mut self, now: Time, mac: MacAddr, plan: &Plan, outcome: &mut Outcome) {
+        let (hold, quarantine) = (self.config.offer_hold, self.config.quarantine);
+        match *plan {
+            Plan::Offer {
+                subnet,
+                choice,
+                hold: true,
+            } => {
+                let Some(net) = self.nets.get_mut(subnet.0) else {
+                    return;
+                };
+                net.pool.make_room(&mut net.leases, choice.ip, now);
+                let until = now.saturating_add(hold);
+                let stranger = choice.stranger;
+                net.leases
+                    .bind(choice.ip, mac, State::Offered, until, stranger);
+            }
+            Plan::Grant { subnet, ip } => {
+                let length = self.config.subnets.get(subnet.0).map(|s| s.lease);
+                let (Some(net), Some(length)) = (self.nets.get_mut(subnet.0), length) else {
+                    return;
+                };
+                net.pool.make_room(&mut net.leases, ip, now);
+                let ends = now.saturating_add(length);
+                let undo = net.leases.bind(ip, mac, State::Leased, ends, false);
+                outcome.grant = Some(Grant {
+                    ip,
+                    mac,
+                    subnet,
+                    ends,
+                    undo,
+                });
+            }
+            Plan::Release { subnet, ip } => {
+                if let Some(net) = self.nets.get_mut(subnet.0) {
+                    net.leases.end(ip, now);
                 }
-                Err(format!(
-                    "client chose DHCP server `{server}`: another server answers on this segment"
-                ))
+                let state = LeaseState::Ended;
+                outcome.ended = Some(Ended {
+                    ip,
+                    mac,
+                    subnet,
+                    state,
+                    ends: now,
+                });
             }
-            _ => Ok(()),
-        }
-    }
-
-    fn discover(
-        &mut self,
-        now: Time,
-        client: &ClientFacts,
-        decision: &Decision,
-    ) -> Result<Reply, Silence> {
-        let mac = client.mac;
-        let ip = self
-            .pool
-            .choose(&self.leases, &mac, client.requested)
-            .ok_or("no free address in the pool")?;
-        // A lease stays one while the next loader of the same boot asks again.
-        if !matches!(self.leases.of(&mac), Some((own, State::Leased, _)) if own == ip) {
-            self.pool.make_room(&mut self.leases, ip);
-            let until = now.saturating_add(self.net.offer_hold);
-            self.leases.bind(ip, mac, State::Offered, until);
-        }
-        reply::configure(&self.net, client, decision, Kind::Offer(ip))
-    }
-
-    /// The four states of RFC 2131 section 4.3.2, told apart by table 4: a client in SELECTING names the server, one in
-    /// INIT-REBOOT only the address it had, one in RENEWING or REBINDING has its address in `ciaddr`. The last two
-    /// differ in how they came (unicast or broadcast) and get the same answer.
-    fn request(
-        &mut self,
-        now: Time,
-        client: &ClientFacts,
-        decision: &Decision,
-    ) -> Result<Reply, Silence> {
-        let mac = client.mac;
-        let renewing = !client.ciaddr.is_unspecified();
-        let ip = match client.requested {
-            _ if renewing => client.ciaddr,
-            Some(ip) => ip,
-            None => return Err("REQUEST names no address".to_owned()),
-        };
-        let selecting = !renewing && client.server_id.is_some();
-        let known = self.leases.of(&mac).map(|(own, _, _)| own);
-        if !selecting && known.is_none() && !self.net.authoritative {
-            return Err(format!(
-                "`{ip}` was not leased by this server, and it is not the only one"
-            ));
-        }
-        // What is known of the machine stands against a claim of a different address, but for SELECTING, where an
-        // offer may have gone since.
-        let agreed = selecting || known.is_none_or(|own| own == ip);
-        if agreed && self.pool.can_take(&self.leases, &mac, ip) {
-            self.pool.make_room(&mut self.leases, ip);
-            let until = now.saturating_add(self.net.lease);
-            self.leases.bind(ip, mac, State::Leased, until);
-            return reply::configure(&self.net, client, decision, Kind::Ack(ip));
-        }
-        let reason = self.why_not(&mac, ip);
-        reply::refuse(&self.net, client, decision.loader, ip, reason)
-    }
-
-    /// Why `mac` cannot have `ip`, in words.
-    fn why_not(&self, mac: &MacAddr, ip: Ipv4Addr) -> String {
-        if !self.net.on_network(ip) {
-            return format!("address {ip} is not on this network");
-        }
-        match (self.leases.holder(ip), self.leases.of(mac)) {
-            (Some((_, State::Quarantined, _)), _) => format!("address {ip} is in quarantine"),
-            (Some((holder, State::Leased | State::Offered, _)), _) if holder != *mac => {
-                format!("address {ip} belongs to another machine")
+            Plan::Quarantine { subnet, ip } => {
+                let ends = now.saturating_add(quarantine);
+                if let Some(net) = self.nets.get_mut(subnet.0) {
+                    net.leases.quarantine(ip, mac, ends);
+                }
+                let state = LeaseState::Quarantined;
+                outcome.ended = Some(Ended {
+                    ip,
+                    mac,
+                    subnet,
+                    state,
+                    ends,
+                });
             }
-            (_, Some((own, _, _))) if own != ip => {
-                format!("address {ip} is not this machine's, {own} is")
+            Plan::Lost {
+                offer: Some((subnet, ip)),
+                ..
+            } => {
+                if let Some(net) = self.nets.get_mut(subnet.0) {
+                    net.leases.forget(ip);
+                }
             }
-            _ => format!("address {ip} is not available to this machine"),
+            _ => {}
         }
-    }
-
-    /// INFORM: the client has an address from elsewhere and wants the rest. It gets no lease (RFC 2131 section 4.3.5).
-    fn inform(&self, client: &ClientFacts, decision: &Decision) -> Result<Reply, Silence> {
-        if client.ciaddr.is_unspecified() || !self.net.on_network(client.ciaddr) {
-            return Err(format!(
-                "INFORM from `{}`, not of this network",
-                client.ciaddr
-            ));
-        }
-        reply::configure(&self.net, client, decision, Kind::AckInform)
-    }
-
-    /// DECLINE is believed only from the machine that was given the address: anybody else could empty the pool.
-    fn decline(&mut self, now: Time, client: &ClientFacts) -> Silence {
-        let Some(ip) = client.requested else {
-            return "DECLINE names no address".to_owned();
-        };
-        match self.leases.holder(ip) {
-            Some((holder, State::Leased | State::Offered, _)) if holder == client.mac => {
-                let until = now.saturating_add(self.net.quarantine);
-                self.leases.quarantine(ip, client.mac, until);
-                format!(
-                    "declined `{ip}`: another station uses it; not given out for {} s",
-                    self.net.quarantine.as_secs()
-                )
-            }
-            _ => format!("DECLINE of `{ip}`, which this client does not hold: ignored"),
-        }
-    }
-
-    fn release(&mut self, now: Time, client: &ClientFacts) -> Silence {
-        let ip = client.ciaddr;
-        match self.leases.holder(ip) {
-            Some((holder, State::Leased, _)) if holder == client.mac => {
-                self.leases.end(ip, now);
-                format!("released `{ip}`")
-            }
-            _ => format!("RELEASE of `{ip}`, which this client does not hold: ignored"),
-        }
-    }
-
-    /// The machine that holds `ip` by a lease (not a mere offer) at `now`.
-    #[must_use]
-    pub fn lease_of(&self, now: Time, ip: Ipv4Addr) -> Option<MacAddr> {
-        match self.leases.holder(ip) {
-            Some((mac, State::Leased, ends)) if ends > now => Some(mac),
-            _ => None,
-        }
-    }
-
-    /// The address that `mac` holds by a lease at `now`.
-    #[must_use]
-    pub fn address_of(&self, now: Time, mac: &MacAddr) -> Option<Ipv4Addr> {
-        match self.leases.of(mac) {
-            Some((ip, State::Leased, ends)) if ends > now => Some(ip),
-            _ => None,
-        }
-    }
-
-    /// Ends what expired until `now`. [`Responder::handle`] does so too; calling it at [`Responder::poll_at`]
-    /// only frees memory earlier.
-    pub fn poll(&mut self, now: Time) {
-        self.leases.expire(now);
-    }
-
-    /// When the next lease, offer or quarantine ends; `None` where there is none.
-    #[must_use]
-    pub fn poll_at(&self) -> Option<Time> {
-        self.leases.next_end()
-    }
-
-    /// Number of addresses kept in memory, of whatever state; at most [`DhcpConfig::max_leases`].
-    #[must_use]
-    pub fn tracked(&self) -> usize {
-        self.leases.len()
     }
 
     /// Takes a grant back that could not be made durable: the address is what it was before. Grants may be taken back
-    /// in any order; one that another has replaced since changes nothing.
+    /// in any order; one that another has replaced since is not the address's last, and changes nothing until that
+    /// is taken back too.
     pub fn undo(&mut self, grant: &Grant) {
-        let _ = grant;
+        if let Some(net) = self.nets.get_mut(grant.subnet.0) {
+            net.leases.undo(grant.ip, &grant.undo);
+        }
     }
 
     /// Takes over what was in mind before a restart. An address outside of every subnet here is left out; of two
-    /// entries for one address or one machine in a subnet, the one that ends later counts.
+    /// entries for one address, or for one machine in a subnet, a lease counts before anything else, and then the one
+    /// that ends later.
     pub fn restore(&mut self, now: Time, entries: impl IntoIterator<Item = LeaseEntry>) {
-        let _ = (now, entries.into_iter().count());
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by_key(|entry| (entry.state == LeaseState::Leased, entry.ends));
+        for LeaseEntry {
+            ip,
+            mac,
+            state,
+            ends,
+        } in entries
+        {
+            let Some(net) = self.net_of(ip) else {
+                continue;
+            };
+            net.pool.make_room(&mut net.leases, ip, now);
+            match state {
+                LeaseState::Quarantined => net.leases.quarantine(ip, mac, ends),
+                LeaseState::Leased => {
+                    net.leases.bind(ip, mac, State::Leased, ends, false);
+                }
+                LeaseState::Ended => {
+                    net.leases.bind(ip, mac, State::Leased, ends, false);
+                    net.leases.end(ip, ends);
+                }
+            }
+        }
+        self.poll(now);
+    }
+
+    fn net_of(&mut self, ip: Ipv4Addr) -> Option<&mut Net> {
+        let at = self.config.subnets.iter().position(|s| s.contains(ip))?;
+        self.nets.get_mut(at)
     }
 
     /// Forgets everything about an address; whether there was anything.
     pub fn forget(&mut self, ip: Ipv4Addr) -> bool {
-        let known = self.leases.holder(ip).is_some();
-        self.leases.forget(ip);
-        known
+        let Some(net) = self.net_of(ip) else {
+            return false;
+        };
+        let before = net.leases.len();
+        net.leases.forget(ip);
+        net.leases.len() < before
     }
 
     /// Every address in mind but those merely offered, as of `now`, ordered by address.
     #[must_use]
     pub fn leases(&self, now: Time) -> Vec<LeaseEntry> {
-        let _ = now;
-        Vec::new()
+        let all = self.nets.iter().flat_map(|net| net.leases.all(now));
+        let mut entries: Vec<_> = all.filter_map(|(ip, b)| entry(ip, &b)).collect();
+        entries.sort_by_key(|entry| entry.ip);
+        entries
     }
 
-    /// Says why a client gets, or would get, its reply: by the same rules as [`Responder::handle`], and without any
-    /// change of state.
-    #[must_use]
-    pub fn explain(
-        &self,
-        now: Time,
-        asked: &Asked,
-        machines: &dyn MachineLookup,
-    ) -> bootgate_api::Explanation {
-        let _ = (now, asked, machines);
-        bootgate_api::Explanation::default()
+    fn lease(&self, now: Time, ip: Ipv4Addr) -> Option<Binding> {
+        let at = self.config.subnets.iter().position(|s| s.contains(ip))?;
+        let binding = self.nets.get(at)?.leases.holder(ip, now)?;
+        (binding.state == State::Leased).then_some(binding)
     }
-}
 
-/// A client to explain the reply to: what it would say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// Its hardware address.
-    pub mac: MacAddr,
-    /// The interface its message comes to.
-    pub interface: super::InterfaceId,
-    /// Its architectures (option 93).
-    pub architectures: Vec<u16>,
-    /// Its vendor class (option 60), such as `PXEClient`.
-    pub class: Option<String>,
-    /// Its user class (option 77), such as `iPXE`.
-    pub user_class: Option<String>,
-    /// The relay its message comes by.
-    pub giaddr: Option<Ipv4Addr>,
-    /// The kind of message.
-    pub message: MessageKind,
-    /// The port it comes to.
-    pub port: super::Port,
-}
-
-impl Asked {
-    /// A DISCOVER of an operating system on the first interface.
+    /// The machine that holds `ip` by a lease (not a mere offer) at `now`.
     #[must_use]
-    pub fn new(mac: MacAddr) -> Self {
-        Self {
-            mac,
-            interface: super::InterfaceId(0),
-            architectures: Vec::new(),
-            class: None,
-            user_class: None,
-            giaddr: None,
-            message: MessageKind::Discover,
-            port: super::Port::Dhcp,
+    pub fn lease_of(&self, now: Time, ip: Ipv4Addr) -> Option<MacAddr> {
+        Some(self.lease(now, ip)?.mac)
+    }
+
+    /// The address that `mac` holds by a lease at `now`; of several, in several subnets, the one in the subnet that
+    /// stands first.
+    #[must_use]
+    pub fn address_of(&self, now: Time, mac: &MacAddr) -> Option<Ipv4Addr> {
+        let own = |net: &Net| net.leases.of(mac, now);
+        let mut bindings = self.nets.iter().filter_map(own);
+        let leased = bindings.find(|(_, binding)| binding.state == State::Leased);
+        leased.map(|(ip, _)| ip)
+    }
+
+    /// Ends what expired until `now`. [`Responder::handle`] does so too; calling it at [`Responder::poll_at`]
+    /// only frees memory earlier.
+    pub fn poll(&mut self, now: Time) {
+        for net in &mut self.nets {
+            net.leases.expire(now);
         }
+    }
+
+    /// When the next lease, offer or quarantine ends; `None` where there is none.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Time> {
+        let ends = self.nets.iter().filter_map(|net| net.leases.next_end());
+        ends.min()
+    }
+
+    /// Number of addresses kept in memory, of whatever state; at most
+    /// [`SubnetConfig::max_leases`](super::SubnetConfig::max_leases) a subnet.
+    #[must_use]
+    pub fn tracked(&self) -> usize {
+        self.nets.iter().map(|net| net.leases.len()).sum()
+    }
+
+    /// The subnet with this number, as `10.0.0.0/24`: the name that the store keeps its leases under.
+    #[must_use]
+    pub fn subnet_name(&self, subnet: SubnetId) -> Option<String> {
+        Some(self.config.subnets.get(subnet.0)?.to_string())
+    }
+}
+
+fn entry(ip: Ipv4Addr, binding: &Binding) -> Option<LeaseEntry> {
+    let state = match binding.state {
+        State::Offered => return None,
+        State::Leased => LeaseState::Leased,
+        State::Ended => LeaseState::Ended,
+        State::Quarantined => LeaseState::Quarantined,
+    };
+    Some(LeaseEntry {
+        ip,
+        mac: binding.mac,
+        state,
+        ends: binding.ends,
+    })
+}
+
+impl From<Dropped> for Outcome {
+    fn from(dropped: Dropped) -> Self {
+        Self {
+            dropped: Some(dropped),
+            ..Self::default()
+        }
+    }
+}
+
+/// What the client hears: a reply, or nothing and why. Neither, where none is due to its message.
+pub(super) type Told = (Option<Reply>, Option<Dropped>);
+
+/// What the client hears of a plan.
+pub(super) fn tell(scene: &Scene<'_>, plan: &Plan) -> Told {
+    let reply = |subnet: Option<SubnetId>, kind| {
+        let subnet = subnet.and_then(|id| scene.subnet(id));
+        (Some(reply::configure(scene, subnet, kind)), None)
+    };
+    match plan {
+        Plan::Offer { subnet, choice, .. } => reply(Some(*subnet), Kind::Offer(choice.ip)),
+        Plan::Grant { subnet, ip } => reply(Some(*subnet), Kind::Ack(*ip)),
+        Plan::Inform { subnet } => reply(Some(*subnet), Kind::AckInform),
+        Plan::ProxyOffer => reply(None, Kind::ProxyOffer),
+        Plan::BootAck => reply(None, Kind::BootAck),
+        Plan::Refuse { ip, why } => (Some(reply::refuse(scene, *ip, why.clone())), None),
+        Plan::Lost { server, .. } => {
+            let why = format!(
+                "client chose DHCP server `{server}`: another server answers on this segment"
+            );
+            (None, Some(Dropped::new(DropReason::ForeignServer, why)))
+        }
+        Plan::Release { .. } | Plan::Quarantine { .. } => (None, None),
     }
 }

@@ -5,6 +5,11 @@ use std::net::Ipv4Addr;
 use bootgate_events::MacAddr;
 
 use super::ParseError;
+use super::facts::{address_at, readable, reply_parts};
+use super::options::{FILE, Options, SNAME, code, encapsulated, message};
+
+/// Sub-option of option 43: PXE's discovery control (PXE 2.1 section 2.4).
+const DISCOVERY_CONTROL: u8 = 6;
 
 /// A server's OFFER, ACK or NAK, read as tolerantly as a client's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +65,38 @@ impl ServerFacts {
     /// # Errors
     /// The datagram is not a DHCP server's reply over Ethernet.
     pub fn parse(packet: &[u8]) -> Result<Self, ParseError> {
-        Err(ParseError::Short(packet.len()))
+        let (fixed, mac, options) = reply_parts(packet)?;
+        let [kind] = options
+            .fixed(code::MESSAGE_TYPE)
+            .ok_or(ParseError::NoMessageType)?;
+        let message = match kind {
+            message::OFFER => ServerMessage::Offer,
+            message::ACK => ServerMessage::Ack,
+            message::NAK => ServerMessage::Nak,
+            _ => return Err(ParseError::NotFromServer(kind)),
+        };
+        let address = |code| options.fixed::<4>(code).map(Ipv4Addr::from);
+        let overload = options.overload();
+        Ok(Self {
+            message,
+            xid: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
+            mac,
+            yiaddr: address_at(fixed, 16),
+            siaddr: address_at(fixed, 20),
+            giaddr: address_at(fixed, 24),
+            server_id: address(code::SERVER_ID),
+            netmask: address(code::NETMASK),
+            routers: addresses(&options, code::ROUTERS),
+            dns: addresses(&options, code::DNS),
+            lease: options.fixed(code::LEASE_TIME).map(u32::from_be_bytes),
+            mtu: options.fixed(code::MTU).map(u16::from_be_bytes),
+            vendor_class: text(options.bytes(code::VENDOR_CLASS)),
+            discovery_control: discovery_control(&options),
+            server_name: text(options.bytes(code::TFTP_SERVER_NAME))
+                .or_else(|| field(&fixed[SNAME], overload & 2 != 0)),
+            bootfile: text(options.bytes(code::BOOTFILE))
+                .or_else(|| field(&fixed[FILE], overload & 1 != 0)),
+        })
     }
 
     /// Whether it is a proxy's: an offer of something to boot, without an address.
@@ -68,4 +104,27 @@ impl ServerFacts {
     pub fn is_proxy(&self) -> bool {
         self.yiaddr.is_unspecified()
     }
+}
+
+fn addresses(options: &Options<'_>, code: u8) -> Vec<Ipv4Addr> {
+    let bytes = options.bytes(code).unwrap_or_default();
+    let (addresses, _) = bytes.as_chunks::<4>();
+    addresses.iter().copied().map(Ipv4Addr::from).collect()
+}
+
+fn text(value: Option<Vec<u8>>) -> Option<String> {
+    Some(readable(&value?)).filter(|text| !text.is_empty())
+}
+
+/// A fixed field as far as its NUL, where it does not carry options.
+fn field(bytes: &[u8], overloaded: bool) -> Option<String> {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    let value = bytes.get(..end.unwrap_or(bytes.len()))?;
+    text((!overloaded).then(|| value.to_vec()))
+}
+
+fn discovery_control(options: &Options<'_>) -> Option<u8> {
+    let found = encapsulated(&options.bytes(code::VENDOR_INFO)?);
+    let mut found = found.iter().filter(|(code, _)| *code == DISCOVERY_CONTROL);
+    found.next()?.1.first().copied()
 }

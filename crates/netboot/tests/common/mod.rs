@@ -2,11 +2,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use bootgate_api::LeaseState;
 use bootgate_events::MacAddr;
-use bootgate_netboot::dhcp::{Datagram, DhcpConfig, Outcome, Reply, Responder};
+use bootgate_netboot::dhcp::{
+    Datagram, DhcpConfig, DropReason, Ended, InterfaceId, Outcome, Port, Reply, Responder,
+};
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -184,10 +187,28 @@ impl Lab {
     }
 
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Answer {
-        Answer(
-            self.server
-                .handle(self.now, &Datagram::new(bytes), &self.machines),
-        )
+        self.give(&Datagram::new(bytes))
+    }
+
+    pub fn give(&mut self, datagram: &Datagram<'_>) -> Answer {
+        Answer(self.server.handle(self.now, datagram, &self.machines))
+    }
+
+    /// The packet comes to another interface than the first.
+    pub fn send_on(&mut self, interface: usize, packet: &Packet) -> Answer {
+        self.give(&Datagram {
+            interface: InterfaceId(interface),
+            ..Datagram::new(&packet.bytes())
+        })
+    }
+
+    /// The packet comes to port 4011, from `from` and port 68.
+    pub fn ask_4011(&mut self, from: Ipv4Addr, packet: &Packet) -> Answer {
+        self.give(&Datagram {
+            port: Port::Pxe,
+            from: SocketAddrV4::new(from, 68),
+            ..Datagram::new(&packet.bytes())
+        })
     }
 
     /// DISCOVER, OFFER, REQUEST, ACK; gives the address.
@@ -239,6 +260,28 @@ impl Answer {
         let fields = self.of_type(6);
         assert!(fields.yiaddr.is_unspecified() && fields.siaddr.is_unspecified());
         fields
+    }
+
+    /// There is no reply and none is due: the lease ended, as `state`.
+    pub fn ended(&self, state: LeaseState) -> &Ended {
+        assert_eq!((&self.0.reply, &self.0.dropped), (&None, &None));
+        let ended = self.0.ended.as_ref().expect("a lease that ended");
+        assert_eq!(ended.state, state);
+        ended
+    }
+
+    /// There is no reply, for a reason of this kind.
+    pub fn dropped(&self, reason: DropReason) {
+        assert_eq!(self.0.reply, None);
+        let found = self.0.dropped.as_ref().map(|dropped| dropped.reason);
+        assert_eq!(found, Some(reason), "{:?}", self.0.dropped);
+    }
+
+    /// The option of the reply.
+    pub fn option(&self, code: u8) -> Option<Vec<u8>> {
+        Fields::read(&self.reply().bytes)
+            .option(code)
+            .map(<[u8]>::to_vec)
     }
 
     /// There is no reply, and the reason says `why`.
