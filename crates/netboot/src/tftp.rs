@@ -10,7 +10,7 @@ mod path;
 mod request;
 mod transfer;
 
-pub use packet::{ERROR_TEXT_MAX, ErrorCode, Refusal};
+pub use packet::{ERROR_TEXT_MAX, ErrorCode, Refusal, Stray};
 pub use path::{PATH_MAX, PathError, RelPath, sanitize_path};
 pub use request::{Agreed, BadRequest, Limits, OptionKind, ReadRequest, RequestedOption};
 pub use transfer::{End, Handled, Transfer, Transmit};

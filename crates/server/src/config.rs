@@ -27,6 +27,11 @@ pub struct ServerConfig {
     pub http_port: u16,
     /// Port of the TFTP server; 0 lets the kernel choose.
     pub tftp_port: u16,
+    /// Ports of TFTP transfers, each of which has one (RFC 1350); `None` lets the kernel choose. For firewalls.
+    pub tftp_ports: Option<RangeInclusive<u16>>,
+    /// Whether TFTP transfers use the server's port too, against RFC 1350: for firewalls, and for clients that answer
+    /// no other port. Slower; `tftp_ports` is not used.
+    pub tftp_single_port: bool,
     /// Port of the DHCP server.
     pub dhcp_port: u16,
     /// Whether PXE's boot server discovery is answered on port 4011.
@@ -112,6 +117,8 @@ impl ServerConfig {
             authoritative: true,
             http_port: 80,
             tftp_port: 69,
+            tftp_ports: None,
+            tftp_single_port: false,
             dhcp_port: 67,
             pxe: false,
             interface: InterfaceId(0),

@@ -81,13 +81,7 @@ impl ServedFile {
         self.corrupt_at.is_some_and(|at| (start..end).contains(&at))
     }
 
-    /// Reads exactly `len` bytes from `offset` on.
-    pub(crate) async fn read(self: &Arc<Self>, offset: u64, len: usize) -> io::Result<Bytes> {
-        let this = Arc::clone(self);
-        blocking(move || this.read_now(offset, len)).await
-    }
-
-    /// As [`Self::read`], on this thread. Waits for the disk.
+    /// Reads exactly `len` bytes from `offset` on. Waits for the disk.
     pub(crate) fn read_now(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(len);
         self.read_into(offset, &mut bytes)?;

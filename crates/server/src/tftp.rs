@@ -1,78 +1,71 @@
-//! The TFTP server: one task for the port, one for each transfer.
+//! The TFTP server: one task for the port, one thread for each transfer.
 
+mod leash;
+mod reader;
+mod source;
 mod transfer;
+mod wire;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bootgate_events::{ArtifactRole, FaultAction, MacAddr, Protocol};
 use bootgate_netboot::tftp::{BadRequest, ErrorCode, Limits, ReadRequest, Refusal};
-use bytes::Bytes;
 use tokio::net::UdpSocket;
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{Id, JoinSet};
 
 use crate::context::{Context, ERRORS_IN_A_ROW, Refused};
-use crate::files::ServedFile;
-use crate::{Artifact, SocketSource};
+use crate::{ServerConfig, SocketSource};
+use leash::Leash;
 
-/// Longest request that is read. RFC 2347 says 512; some loaders exceed it.
+/// Longest request that is read, less one. RFC 2347 says 512; some loaders exceed it.
 const REQUEST_MAX: usize = 2048;
+/// Age from which a transfer whose client has never answered makes room for another, where there are too many: every
+/// client that is there answers sooner.
+const HALF_OPEN: Duration = Duration::from_secs(1);
+/// Refused requests that become events in one second; further ones are counted. A loader that looks for its
+/// configuration asks for some twenty names that are not there.
+const REFUSALS_PER_SECOND: u32 = 100;
 
 pub(crate) struct TftpServer {
+    port: Arc<Port>,
+    running: JoinSet<()>,
+    by_peer: HashMap<SocketAddr, Active>,
+    /// Also those that were told to end and have not ended yet.
+    leashes: HashMap<Id, (SocketAddr, Arc<Leash>)>,
+}
+
+/// What all transfers of a server share.
+struct Port {
     context: Arc<Context>,
     sockets: Arc<dyn SocketSource>,
     socket: UdpSocket,
+    /// Where the socket is bound: transfers are sent from the same address.
+    local: SocketAddr,
     limits: Limits,
-    running: JoinSet<()>,
-    by_peer: HashMap<SocketAddr, Active>,
-    peers: HashMap<Id, SocketAddr>,
+    /// The place in the port range where the next transfer looks first.
+    next_port: AtomicU32,
+    told: Mutex<Told>,
 }
 
-/// What a client gets for the path that it asked for.
-pub(crate) enum Source {
-    /// A file on the disk.
-    Artifact(Artifact),
-    /// A file made for this client and this request.
-    #[allow(dead_code, reason = "the seam for per-machine loader files")]
-    Generated {
-        /// Its content.
-        bytes: Bytes,
-        /// What it is for.
-        role: ArtifactRole,
-    },
-}
-
-impl Source {
-    fn role(&self) -> ArtifactRole {
-        match self {
-            Source::Artifact(artifact) => artifact.role,
-            Source::Generated { role, .. } => *role,
-        }
-    }
-
-    /// Where its content lies, in words.
-    fn place(&self) -> String {
-        match self {
-            Source::Artifact(artifact) => artifact.path.display().to_string(),
-            Source::Generated { .. } => "memory".to_owned(),
-        }
-    }
-
-    async fn open(&self, corrupt: bool) -> io::Result<ServedFile> {
-        match self {
-            Source::Artifact(artifact) => ServedFile::open(&artifact.path, corrupt).await,
-            Source::Generated { bytes, .. } => Ok(ServedFile::from_memory(bytes.clone(), corrupt)),
-        }
-    }
+/// Refused requests that were told in one second.
+#[derive(Default)]
+struct Told {
+    second: u64,
+    count: u32,
 }
 
 /// A transfer under way.
 struct Active {
-    task: AbortHandle,
+    id: Id,
+    leash: Arc<Leash>,
     path: String,
+    since: Instant,
     /// The client has acknowledged something.
     moved: Arc<AtomicBool>,
 }
@@ -83,39 +76,43 @@ impl TftpServer {
         sockets: Arc<dyn SocketSource>,
         socket: UdpSocket,
     ) -> Self {
-        let limits = Limits {
-            max_block: context.config.mtu.saturating_sub(32).clamp(512, 65464),
-            max_window_bytes: context.config.limits.tftp_window_bytes,
-            ..Limits::default()
-        };
-        Self {
+        let here = SocketAddr::from((context.config.server_ip, context.config.tftp_port));
+        let local = socket.local_addr().unwrap_or(here);
+        let port = Port {
+            limits: limits(&context.config, local),
             context,
             sockets,
             socket,
-            limits,
+            local,
+            next_port: AtomicU32::new(0),
+            told: Mutex::default(),
+        };
+        Self {
+            port: Arc::new(port),
             running: JoinSet::new(),
             by_peer: HashMap::new(),
-            peers: HashMap::new(),
+            leashes: HashMap::new(),
         }
     }
 
     pub(crate) async fn run(mut self) {
+        let port = Arc::clone(&self.port);
         let mut buffer = [0; REQUEST_MAX];
         let mut errors = 0;
         loop {
             tokio::select! {
-                received = self.socket.recv_from(&mut buffer) => match received {
+                received = port.socket.recv_from(&mut buffer) => match received {
                     Ok((len, peer)) => {
                         errors = 0;
-                        self.request(&buffer[..len], peer).await;
+                        self.take(&buffer[..len], peer).await;
                     }
                     Err(error) if errors < ERRORS_IN_A_ROW => {
                         errors += 1;
                         let reason = format!("receive a request: {error}");
-                        self.context.dropped("tftp", None, &reason);
+                        port.context.dropped_as("tftp", "receive-error", None, &reason);
                     }
                     Err(error) => {
-                        self.context.failed("tftp", format!("receive a request: {error}"));
+                        port.context.failed("tftp", format!("receive a request: {error}"));
                         return;
                     }
                 },
@@ -128,105 +125,162 @@ impl TftpServer {
     }
 
     fn forget(&mut self, id: Id) {
-        if let Some(peer) = self.peers.remove(&id)
+        if let Some((peer, _)) = self.leashes.remove(&id)
             && self
                 .by_peer
                 .get(&peer)
-                .is_some_and(|active| active.task.id() == id)
+                .is_some_and(|active| active.id == id)
         {
             self.by_peer.remove(&peer);
         }
     }
 
+    async fn take(&mut self, datagram: &[u8], peer: SocketAddr) {
+        // Requests have the operation codes 1 and 2; in single-port mode, the others belong to a transfer.
+        let request = matches!(datagram, [0, 1 | 2, ..]);
+        if !request
+            && self.port.context.config.tftp_single_port
+            && let Some(active) = self.by_peer.get(&peer)
+        {
+            if !active.leash.deliver(datagram) {
+                let context = &self.port.context;
+                context.dropped_as("tftp", "inbox-full", None, "too many packets at once");
+            }
+            return;
+        }
+        self.request(datagram, peer).await;
+    }
+
     async fn request(&mut self, datagram: &[u8], peer: SocketAddr) {
-        let mac = self.context.mac_of(peer.ip());
+        let context = Arc::clone(&self.port.context);
+        let mac = context.mac_of(peer.ip());
+        if datagram.len() >= REQUEST_MAX {
+            let why = "longer than any request";
+            return context.dropped_as("tftp", "oversized", mac, why);
+        }
         let request = match ReadRequest::parse(datagram) {
             Ok(request) => request,
             Err(bad) => return self.bad(bad, peer, mac).await,
         };
-        let path = request.path.to_string();
-        if !self.make_room(&path, peer) {
-            return self.context.dropped("tftp", mac, "request repeated");
+        if self.repeats(&request, peer) {
+            return context.dropped_as("tftp", "repeated-request", mac, "request repeated");
         }
-        if self.is_full(peer) {
-            let refusal = Refusal::new(ErrorCode::UNDEFINED, "too many transfers at once");
-            return self
-                .refuse(peer, mac, ArtifactRole::Other, &path, refusal)
-                .await;
+        let path = request.path.as_str();
+        if !self.make_room(peer) {
+            let role = ArtifactRole::Other;
+            return self.port.refuse(peer, mac, role, path, too_many()).await;
         }
-        let Some(source) = self.source(&path) else {
+        let artifact = context.artifacts.get(path);
+        if let Some(role) = artifact.as_ref().map(|artifact| artifact.role)
+            && context.fault(mac, role) == Some(FaultAction::NotFound)
+        {
+            context.inject(mac, FaultAction::NotFound, path);
             let refusal = Refusal::new(ErrorCode::NOT_FOUND, "file not found");
-            return self
-                .refuse(peer, mac, ArtifactRole::Other, &path, refusal)
-                .await;
-        };
-        if self.context.fault(mac, source.role()) == Some(FaultAction::NotFound) {
-            self.context.inject(mac, FaultAction::NotFound, &path);
-            let refusal = Refusal::new(ErrorCode::NOT_FOUND, "file not found");
-            return self.refuse(peer, mac, source.role(), &path, refusal).await;
+            return self.port.refuse(peer, mac, role, path, refusal).await;
         }
-        self.spawn(request, source, peer, mac);
+        let leash = Arc::<Leash>::default();
+        let moved = Arc::new(AtomicBool::new(false));
+        self.spawn(transfer::Download {
+            port: Arc::clone(&self.port),
+            request,
+            artifact,
+            peer,
+            mac,
+            moved,
+            leash,
+        });
     }
 
-    /// What `path` names: this is the one place where a path becomes content.
-    fn source(&self, path: &str) -> Option<Source> {
-        self.context.artifacts.get(path).map(Source::Artifact)
-    }
-
-    /// Whether a new transfer may begin for this port of this client. Where one is under way already, the request is
-    /// either a repetition, since our first packet was lost or is late, or the client has given up the old one.
-    fn make_room(&mut self, path: &str, peer: SocketAddr) -> bool {
+    /// Whether this only repeats the request of a transfer under way, whose first packet was lost or is late. If not,
+    /// a client that asks from the same port has given up the old transfer, which ends.
+    fn repeats(&mut self, request: &ReadRequest, peer: SocketAddr) -> bool {
         let Some(active) = self.by_peer.get(&peer) else {
-            return true;
+            return false;
         };
-        if active.path == path && !active.moved.load(Ordering::Relaxed) {
+        if active.path == request.path.as_str() && !active.moved.load(Ordering::Relaxed) {
+            return true;
+        }
+        active.leash.stop();
+        self.by_peer.remove(&peer);
+        false
+    }
+
+    /// Whether there is room for one more. Where others fill the server, the oldest of those whose clients have never
+    /// answered goes: requests with forged senders must not keep out a client that is there.
+    fn make_room(&mut self, peer: SocketAddr) -> bool {
+        let limits = &self.port.context.config.limits;
+        let same = self.by_peer.keys().filter(|other| other.ip() == peer.ip());
+        if same.count() >= limits.tftp_transfers_per_client {
             return false;
         }
-        active.task.abort();
-        self.by_peer.remove(&peer);
+        if self.by_peer.len() < limits.tftp_transfers {
+            return true;
+        }
+        let half_open = self.by_peer.iter().filter(|(_, active)| {
+            !active.moved.load(Ordering::Relaxed) && active.since.elapsed() >= HALF_OPEN
+        });
+        let oldest = half_open.min_by_key(|(_, active)| active.since);
+        let Some(peer) = oldest.map(|(peer, _)| *peer) else {
+            return false;
+        };
+        if let Some(active) = self.by_peer.remove(&peer) {
+            active.leash.stop();
+        }
         true
     }
 
-    fn is_full(&self, peer: SocketAddr) -> bool {
-        let limits = &self.context.config.limits;
-        let same = self.by_peer.keys().filter(|other| other.ip() == peer.ip());
-        self.by_peer.len() >= limits.tftp_transfers
-            || same.count() >= limits.tftp_transfers_per_client
-    }
-
-    fn spawn(
-        &mut self,
-        request: ReadRequest,
-        source: Source,
-        peer: SocketAddr,
-        mac: Option<MacAddr>,
-    ) {
-        let moved = Arc::new(AtomicBool::new(false));
-        let path = request.path.to_string();
-        let download = transfer::Download {
-            context: Arc::clone(&self.context),
-            sockets: Arc::clone(&self.sockets),
-            limits: self.limits,
-            request,
-            source,
-            peer,
-            mac,
-            moved: Arc::clone(&moved),
+    fn spawn(&mut self, download: transfer::Download) {
+        let peer = download.peer;
+        let leash = Arc::clone(&download.leash);
+        let path = download.request.path.to_string();
+        let moved = Arc::clone(&download.moved);
+        let id = self.running.spawn(download.run()).id();
+        self.leashes.insert(id, (peer, Arc::clone(&leash)));
+        let active = Active {
+            id,
+            leash,
+            path,
+            since: Instant::now(),
+            moved,
         };
-        let task = self.running.spawn(download.run());
-        self.peers.insert(task.id(), peer);
-        self.by_peer.insert(peer, Active { task, path, moved });
+        self.by_peer.insert(peer, active);
     }
 
     async fn bad(&self, bad: BadRequest, peer: SocketAddr, mac: Option<MacAddr>) {
+        let context = &self.port.context;
         match bad.refusal {
             Some(refusal) => {
-                let role = self.context.artifacts.get(&bad.path);
+                let role = context.artifacts.get(&bad.path);
                 let role = role.map_or(ArtifactRole::Other, |artifact| artifact.role);
-                self.refuse(peer, mac, role, &bad.path, refusal).await;
+                let path = &bad.path;
+                self.port.refuse(peer, mac, role, path, refusal).await;
             }
-            None => self.context.dropped("tftp", mac, &bad.reason),
+            None => context.dropped_as("tftp", bad.slug, mac, &bad.reason),
         }
+    }
+}
+
+/// Threads outlive a task that is aborted; no transfer outlives its server.
+impl Drop for TftpServer {
+    fn drop(&mut self) {
+        for (_, leash) in self.leashes.values() {
+            leash.stop();
+        }
+        for (_, leash) in self.leashes.values() {
+            leash.join();
+        }
+    }
+}
+
+impl Port {
+    /// The server's socket once more, for a transfer that has none of its own.
+    fn clone_socket(&self) -> io::Result<std::net::UdpSocket> {
+        Ok(self.socket.as_fd().try_clone_to_owned()?.into())
+    }
+
+    async fn answer(&self, peer: SocketAddr, refusal: &Refusal) {
+        // Best effort, as every packet: a client that does not get it asks again.
+        let _ = self.socket.send_to(&refusal.to_packet(), peer).await;
     }
 
     async fn refuse(
@@ -237,16 +291,56 @@ impl TftpServer {
         path: &str,
         refusal: Refusal,
     ) {
-        // Best effort, as every packet: a client that does not get it asks again.
-        let _ = self.socket.send_to(&refusal.to_packet(), peer).await;
+        self.answer(peer, &refusal).await;
+        self.tell_refused(peer, mac, role, path, refusal.code.0, refusal.text);
+    }
+
+    fn tell_refused(
+        &self,
+        peer: SocketAddr,
+        mac: Option<MacAddr>,
+        role: ArtifactRole,
+        path: &str,
+        code: u16,
+        reason: String,
+    ) {
+        if !self.may_tell() {
+            let context = &self.context;
+            return context.dropped_as("tftp", "refused", mac, &reason);
+        }
         let refused = Refused {
             protocol: Protocol::Tftp,
             role,
             path,
             peer: peer.ip(),
-            code: refusal.code.0,
-            reason: refusal.text,
+            code,
+            reason,
         };
         self.context.refused(mac, refused);
+    }
+
+    fn may_tell(&self) -> bool {
+        let second = self.context.now().as_secs();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.second != second {
+            *told = Told { second, count: 0 };
+        }
+        told.count += 1;
+        told.count <= REFUSALS_PER_SECOND
+    }
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(ErrorCode::UNDEFINED, "too many transfers at once")
+}
+
+/// Blocks that fit a frame of the interface behind the headers of IP, UDP (8 bytes) and TFTP (4): many boot ROMs
+/// cannot put fragments together.
+fn limits(config: &ServerConfig, local: SocketAddr) -> Limits {
+    let ip = if local.is_ipv4() { 20 } else { 40 };
+    Limits {
+        max_block: config.mtu.saturating_sub(ip + 12).clamp(512, 65464),
+        max_window_bytes: config.limits.tftp_window_bytes,
+        ..Limits::default()
     }
 }

@@ -77,13 +77,62 @@ impl Refusal {
 pub(super) enum FromClient {
     Ack(u16),
     Error(ErrorCode, String),
-    Other(&'static str),
+    Other(Stray),
+}
+
+/// A packet that has no business on the port of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stray {
+    /// Shorter than any packet of a transfer.
+    Short,
+    /// DATA: the client reads.
+    Data,
+    /// A request, which belongs on the server's own port.
+    Request,
+    /// OACK: only servers send it.
+    Oack,
+    /// An operation that no RFC knows.
+    Unknown,
+    /// An acknowledgement of a block that was not sent.
+    NotSent,
+    /// Anything after the transfer's end.
+    Late,
+}
+
+impl Stray {
+    /// Its name in counters.
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Stray::Short => "truncated",
+            Stray::Data => "stray-data",
+            Stray::Request => "stray-request",
+            Stray::Oack => "stray-oack",
+            Stray::Unknown => "unknown-operation",
+            Stray::NotSent => "stray-ack",
+            Stray::Late => "late",
+        }
+    }
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stray::Short => "shorter than any packet of a transfer",
+            Stray::Data => "DATA from a client that reads",
+            Stray::Request => "a request on the port of a transfer",
+            Stray::Oack => "OACK from a client",
+            Stray::Unknown => "an unknown operation",
+            Stray::NotSent => "acknowledgement of a block that was not sent",
+            Stray::Late => "the transfer is over",
+        })
+    }
 }
 
 impl FromClient {
     pub(super) fn parse(packet: &[u8]) -> Self {
         let &[op0, op1, n0, n1, ref rest @ ..] = packet else {
-            return Self::Other("shorter than any packet of a transfer");
+            return Self::Other(Stray::Short);
         };
         let number = u16::from_be_bytes([n0, n1]);
         match u16::from_be_bytes([op0, op1]) {
@@ -94,10 +143,10 @@ impl FromClient {
                 let text = String::from_utf8_lossy(text).replace(char::is_control, "?");
                 Self::Error(ErrorCode(number), text)
             }
-            DATA => Self::Other("DATA from a client that reads"),
-            RRQ | WRQ => Self::Other("a request on the port of a transfer"),
-            OACK => Self::Other("OACK from a client"),
-            _ => Self::Other("an unknown operation"),
+            DATA => Self::Other(Stray::Data),
+            RRQ | WRQ => Self::Other(Stray::Request),
+            OACK => Self::Other(Stray::Oack),
+            _ => Self::Other(Stray::Unknown),
         }
     }
 }

@@ -103,6 +103,8 @@ pub struct BadRequest {
     pub path: String,
     /// Why, for the log.
     pub reason: String,
+    /// Why, as its name in counters: `truncated`, `not-a-request`, `write-request`, `unsupported-mode`, `hostile-path`.
+    pub slug: &'static str,
 }
 
 impl ReadRequest {
@@ -112,31 +114,34 @@ impl ReadRequest {
     /// It is no request, or one that cannot be served: a write, another mode than octet, a path that leaves the
     /// root. The error says whether and how to answer.
     pub fn parse(packet: &[u8]) -> Result<Self, BadRequest> {
-        let silent = |reason: &str| BadRequest {
+        let silent = |slug, reason: &str| BadRequest {
             refusal: None,
             path: String::new(),
             reason: reason.to_owned(),
+            slug,
         };
         let Some((opcode, body)) = packet.split_first_chunk::<2>() else {
-            return Err(silent("datagram shorter than an operation code"));
+            let why = "datagram shorter than an operation code";
+            return Err(silent("truncated", why));
         };
         let opcode = u16::from_be_bytes(*opcode);
         if opcode != RRQ && opcode != WRQ {
-            return Err(silent("neither a read nor a write request"));
+            let why = "neither a read nor a write request";
+            return Err(silent("not-a-request", why));
         }
         let mut fields = Fields(body);
         let (Some(path), Some(mode)) = (fields.next(), fields.next()) else {
             let why = "request without file name and mode";
-            return Err(refused(b"", ErrorCode::ILLEGAL, why));
+            return Err(refused("truncated", b"", ErrorCode::ILLEGAL, why));
         };
         if opcode == WRQ {
             let why = "this server only gives out files; writing is refused";
-            return Err(refused(path, ErrorCode::ACCESS, why));
+            return Err(refused("write-request", path, ErrorCode::ACCESS, why));
         }
         if !mode.eq_ignore_ascii_case(b"octet") {
             let mode = printable(&mode[..mode.len().min(16)]);
             let why = format!("mode `{mode}` is not supported, use octet (binary)");
-            return Err(refused(path, ErrorCode::ILLEGAL, why));
+            return Err(refused("unsupported-mode", path, ErrorCode::ILLEGAL, why));
         }
         let checked = std::str::from_utf8(path)
             .map_err(|_| PathError::NotText)
@@ -146,7 +151,10 @@ impl ReadRequest {
                 path,
                 options: options(fields),
             }),
-            Err(error) => Err(refused(path, ErrorCode::ACCESS, error.to_string())),
+            Err(error) => {
+                let why = error.to_string();
+                Err(refused("hostile-path", path, ErrorCode::ACCESS, why))
+            }
         }
     }
 
@@ -158,12 +166,13 @@ impl ReadRequest {
     }
 }
 
-fn refused(path: &[u8], code: ErrorCode, why: impl Into<String>) -> BadRequest {
+fn refused(slug: &'static str, path: &[u8], code: ErrorCode, why: impl Into<String>) -> BadRequest {
     let why = why.into();
     BadRequest {
         refusal: Some(Refusal::new(code, why.clone())),
         path: printable(&path[..path.len().min(super::PATH_MAX)]),
         reason: why,
+        slug,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Time;
-use super::packet::{ErrorCode, FromClient, Refusal, data_header};
+use super::packet::{ErrorCode, FromClient, Refusal, Stray, data_header};
 use super::request::{Agreed, Limits, ReadRequest};
 
 /// How soon a window is sent again after the client repeated its last acknowledgement. Long against a round trip on
@@ -34,7 +34,7 @@ pub enum Handled {
     /// It repeated what was known, or came too late: normal on a network that duplicates and delays.
     Repeated,
     /// It makes no sense here.
-    Ignored(&'static str),
+    Ignored(Stray),
 }
 
 /// How a transfer ended.
@@ -186,7 +186,7 @@ impl Transfer {
     /// Takes a packet that the client sent to the transfer's port.
     pub fn handle(&mut self, now: Time, packet: &[u8]) -> Handled {
         if self.end().is_some() {
-            return Handled::Ignored("the transfer is over");
+            return Handled::Ignored(Stray::Late);
         }
         match FromClient::parse(packet) {
             FromClient::Ack(number) => self.acknowledged(now, number),
@@ -201,7 +201,7 @@ impl Transfer {
     fn acknowledged(&mut self, now: Time, number: u16) -> Handled {
         if let State::Offering { sent } = self.state {
             if !sent || number != 0 {
-                return Handled::Ignored("acknowledgement of a block that was not sent");
+                return Handled::Ignored(Stray::NotSent);
             }
             self.state = State::Sending;
             self.progressed(now);

@@ -1,109 +1,224 @@
 //! One file on its way to one client.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
-use bootgate_events::{FaultAction, MacAddr, Protocol};
-use bootgate_netboot::tftp::{
-    End, ErrorCode, Handled, Limits, ReadRequest, Refusal, Transfer, Transmit,
-};
-use bytes::Bytes;
-use tokio::net::UdpSocket;
+use bootgate_events::{ArtifactRole, FaultAction, MacAddr, Protocol};
+use bootgate_netboot::Time;
+use bootgate_netboot::tftp::{End, ErrorCode, Handled, ReadRequest, Refusal, Transfer, Transmit};
+use tokio::sync::oneshot;
 
-use crate::SocketSource;
-use crate::context::{Context, Refused};
+use super::Port;
+use super::leash::{Leash, Waker};
+use super::reader::Reader;
+use super::source::Source;
+use super::wire::{Heard, OwnSocket, SEGMENTS, SEGMENTS_BYTES, SharedSocket, Wire};
+use crate::Artifact;
+use crate::context::ERRORS_IN_A_ROW;
+use crate::desk::{FileAsk, Generated};
 use crate::files::ServedFile;
 use crate::transfers::{Sending, TransferEvents};
 
-use super::Source;
-
-/// Bytes of the file read at once.
-const READ_AHEAD: usize = 64 << 10;
 /// Longest packet that a client sends in the course of a transfer: an ERROR with its text.
 const PACKET_MAX: usize = 1024;
+/// Unread packets of one client in single-port mode; more are lost.
+const INBOX: usize = 32;
 
 /// Everything a transfer needs; it runs on its own.
 pub(super) struct Download {
-    pub(super) context: Arc<Context>,
-    pub(super) sockets: Arc<dyn SocketSource>,
-    pub(super) limits: Limits,
+    pub(super) port: Arc<Port>,
     pub(super) request: ReadRequest,
-    pub(super) source: Source,
+    /// The file that the path names. Where it names none, one may be made for this machine.
+    pub(super) artifact: Option<Artifact>,
     pub(super) peer: SocketAddr,
     pub(super) mac: Option<MacAddr>,
+    /// Set when the client has acknowledged something.
     pub(super) moved: Arc<AtomicBool>,
+    pub(super) leash: Arc<Leash>,
 }
 
 impl Download {
-    pub(super) async fn run(self) {
-        let corrupt =
-            self.context.fault(self.mac, self.source.role()) == Some(FaultAction::Corrupt);
-        let socket = match self.open_socket().await {
-            Ok(socket) => socket,
-            Err(error) => {
-                let reason = format!("open a socket for `{}`: {error}", self.request.path);
-                return self.context.dropped("tftp", self.mac, &reason);
-            }
+    /// Finds the file, opens a socket, and lets the transfer run on a thread of its own: a transfer in lock-step is as
+    /// fast as the way from a packet's arrival to its answer is short, and two system calls on a waiting thread are
+    /// the shortest. Ends when the transfer ended.
+    pub(super) async fn run(mut self) {
+        let Some(source) = self.source().await else {
+            return;
         };
-        let file = match self.source.open(corrupt).await {
-            Ok(file) => Arc::new(file),
-            Err(error) => return self.unreadable(&socket, &error).await,
+        let (waker, wire) = match self.open_wire().await {
+            Ok(opened) => opened,
+            Err(error) => return self.no_socket(&error).await,
+        };
+        let (done, ended) = oneshot::channel::<()>();
+        let (port, mac, leash) = (Arc::clone(&self.port), self.mac, Arc::clone(&self.leash));
+        let launched = leash.launch(waker, move || {
+            self.transfer(&source, wire);
+            drop(done);
+        });
+        if let Err(error) = launched {
+            let reason = format!("start a thread for a transfer: {error}");
+            port.context.dropped_as("tftp", "no-thread", mac, &reason);
+        }
+        // Its sender is dropped, in a panic too.
+        let _ = ended.await;
+        leash.join();
+    }
+
+    /// The one place where a path becomes content. A request that gets none is answered here.
+    async fn source(&mut self) -> Option<Source> {
+        if let Some(artifact) = self.artifact.take() {
+            return Some(Source::Artifact(artifact));
+        }
+        let context = &self.port.context;
+        let ask = FileAsk {
+            name: self.request.path.to_string(),
+            holder: self.mac,
+            peer: self.peer.ip(),
+            protocol: Protocol::Tftp,
+            server_url: context.base_url(),
+            give: true,
+        };
+        let missing = || Refusal::new(ErrorCode::NOT_FOUND, "file not found");
+        match context.desk.generated(ask).await {
+            Generated::File(served) => {
+                self.mac = served.mac.or(self.mac);
+                if let Some(told) = served.told {
+                    context.emit(self.mac, told);
+                }
+                Some(Source::Generated(served.bytes))
+            }
+            Generated::NotOurs => {
+                self.refuse(ArtifactRole::Other, missing()).await;
+                None
+            }
+            Generated::Absent => {
+                self.port.answer(self.peer, &missing()).await;
+                None
+            }
+            Generated::Refused(refusal) => {
+                self.mac = refusal.mac.or(self.mac);
+                let answer = Refusal::new(ErrorCode::ACCESS, refusal.reason);
+                match refusal.told {
+                    Some(told) => {
+                        self.port.answer(self.peer, &answer).await;
+                        context.emit(self.mac, told);
+                    }
+                    None => self.refuse(ArtifactRole::Script, answer).await,
+                }
+                None
+            }
+        }
+    }
+
+    async fn refuse(&self, role: ArtifactRole, refusal: Refusal) {
+        let path = self.request.path.as_str();
+        self.port
+            .refuse(self.peer, self.mac, role, path, refusal)
+            .await;
+    }
+
+    async fn no_socket(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::AddrInUse {
+            // Each port of the range has its transfer.
+            return self.refuse(ArtifactRole::Other, super::too_many()).await;
+        }
+        let reason = format!("open a socket for `{}`: {error}", self.request.path);
+        let context = &self.port.context;
+        context.dropped_as("tftp", "no-socket", self.mac, &reason);
+    }
+
+    async fn open_wire(&self) -> io::Result<(Waker, Wire)> {
+        if self.port.context.config.tftp_single_port {
+            let (sender, inbox) = sync_channel(INBOX);
+            let socket = self.port.clone_socket()?;
+            let peer = self.peer;
+            let shared = SharedSocket {
+                socket,
+                peer,
+                inbox,
+            };
+            return Ok((Waker::Inbox(sender), Wire::Shared(shared)));
+        }
+        let socket = self.open_socket().await?;
+        socket.connect(self.peer)?;
+        let socket = Arc::new(socket);
+        let own = OwnSocket::new(Arc::clone(&socket))?;
+        Ok((Waker::Socket(socket), Wire::Own(own)))
+    }
+
+    async fn open_socket(&self) -> io::Result<UdpSocket> {
+        let Some(ports) = &self.port.context.config.tftp_ports else {
+            return self.bind(0).await;
+        };
+        // Each begins with another one, so that a port rests before it is used again.
+        let count = u32::from(ports.end().saturating_sub(*ports.start())) + 1;
+        let first = self.port.next_port.fetch_add(1, Ordering::Relaxed);
+        for step in 0..count {
+            let place = first.wrapping_add(step) % count;
+            let port = ports.start() + u16::try_from(place).unwrap_or(0);
+            match self.bind(port).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                bound => return bound,
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+
+    /// A socket on the address that the request came to.
+    async fn bind(&self, port: u16) -> io::Result<UdpSocket> {
+        let sockets = &self.port.sockets;
+        match self.port.local {
+            SocketAddr::V4(local) => {
+                sockets
+                    .udp(SocketAddrV4::new(*local.ip(), port), false)
+                    .await
+            }
+            SocketAddr::V6(local) => {
+                let bind = SocketAddrV6::new(*local.ip(), port, 0, local.scope_id());
+                sockets.udp6(bind, &[]).await
+            }
+        }
+    }
+
+    /// The whole transfer, on this thread.
+    fn transfer(self, source: &Source, wire: Wire) {
+        let context = &self.port.context;
+        let role = source.role();
+        let path = self.request.path.as_str();
+        let corrupt = context.fault(self.mac, role) == Some(FaultAction::Corrupt);
+        let file = match source.open(corrupt) {
+            Ok(file) => file,
+            Err(error) => return self.unreadable(role, &wire, error),
         };
         if corrupt {
-            let path = self.request.path.as_str();
-            self.context.inject(self.mac, FaultAction::Corrupt, path);
+            context.inject(self.mac, FaultAction::Corrupt, path);
         }
-        let now = self.context.now();
-        let transfer = Transfer::start(now, &self.request, file.size(), &self.limits);
+        let (now, limits) = (context.now(), &self.port.limits);
+        let transfer = Transfer::start(now, &self.request, file.size(), limits);
         let sending = Sending {
             mac: self.mac,
             protocol: Protocol::Tftp,
-            role: self.source.role(),
-            path: self.request.path.as_str(),
+            role,
+            path,
             peer: self.peer.ip(),
             size: file.size(),
             detail: describe(&transfer),
         };
-        let events = TransferEvents::start(&self.context, sending);
-        let mut running = Running {
-            download: &self,
-            socket,
-            reader: Reader {
-                file,
-                at: 0,
-                bytes: Bytes::new(),
-            },
-            transfer,
-            packet: Vec::new(),
-        };
-        running.drive(events).await;
+        let events = TransferEvents::start(context, sending);
+        Running::new(&self, wire, file, transfer).drive(events);
     }
 
-    /// A socket of the transfer's own, on the address that the request came to (RFC 1350: a new transfer id), which
-    /// hears this client alone.
-    async fn open_socket(&self) -> io::Result<UdpSocket> {
-        let bind = SocketAddrV4::new(self.context.config.server_ip, 0);
-        let socket = self.sockets.udp(bind, false).await?;
-        socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket)?;
-        socket.connect(self.peer).await?;
-        Ok(socket)
-    }
-
-    async fn unreadable(&self, socket: &UdpSocket, error: &io::Error) {
+    fn unreadable(&self, role: ArtifactRole, wire: &Wire, error: String) {
         let refusal = Refusal::new(ErrorCode::NOT_FOUND, "the file cannot be opened");
-        let _ = socket.send(&refusal.to_packet()).await;
-        let refused = Refused {
-            protocol: Protocol::Tftp,
-            role: self.source.role(),
-            path: self.request.path.as_str(),
-            peer: self.peer.ip(),
-            code: refusal.code.0,
-            reason: format!("open `{}`: {error}", self.source.place()),
-        };
-        self.context.refused(self.mac, refused);
+        // Best effort, as every packet: a client that does not get it asks again.
+        let _ = wire.send(&refusal.to_packet());
+        let path = self.request.path.as_str();
+        let code = refusal.code.0;
+        self.port
+            .tell_refused(self.peer, self.mac, role, path, code, error);
     }
 }
 
@@ -121,30 +236,57 @@ fn describe(transfer: &Transfer) -> String {
 
 struct Running<'a> {
     download: &'a Download,
-    socket: UdpSocket,
+    stopped: Arc<AtomicBool>,
+    wire: Wire,
     reader: Reader,
     transfer: Transfer,
-    /// The DATA packet in the making.
-    packet: Vec<u8>,
+    /// DATA packets that are due, one after the other.
+    batch: Vec<u8>,
+    /// Length of a DATA packet that is full.
+    segment: usize,
 }
 
-impl Running<'_> {
-    async fn drive(&mut self, mut events: TransferEvents) {
-        let context = &self.download.context;
+impl<'a> Running<'a> {
+    fn new(download: &'a Download, wire: Wire, file: ServedFile, transfer: Transfer) -> Self {
+        let agreed = transfer.agreed();
+        let block = usize::from(agreed.block);
+        Self {
+            download,
+            stopped: download.leash.flag(),
+            wire,
+            reader: Reader::new(file, block * usize::from(agreed.window)),
+            batch: Vec::new(),
+            segment: 4 + block,
+            transfer,
+        }
+    }
+
+    fn drive(&mut self, mut events: TransferEvents) {
+        let context = &self.download.port.context;
         let mut buffer = [0; PACKET_MAX];
+        let mut now = context.now();
+        let mut errors = 0;
         loop {
-            self.send_all().await;
+            self.send_due(now);
             events.progress(self.transfer.acked_bytes());
             let Some(deadline) = self.transfer.poll_at() else {
                 break;
             };
-            let deadline = context.instant(deadline);
-            let received = tokio::time::timeout_at(deadline, self.socket.recv(&mut buffer)).await;
-            match received {
-                Ok(Ok(len)) => self.take(&buffer[..len]),
-                Ok(Err(error)) => self.unreachable(&error),
-                Err(_) => self.transfer.poll(context.now()),
+            let heard = self.wire.receive(&mut buffer, deadline.saturating_sub(now));
+            // Then the events tell of the end.
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
             }
+            now = context.now();
+            errors = if heard.is_err() { errors + 1 } else { 0 };
+            match heard {
+                Ok(Heard::Packet(len)) => self.take(now, &buffer[..len]),
+                Ok(Heard::Silence) => {}
+                Ok(Heard::Stop) => return,
+                Err(error) => self.broken(&error, errors),
+            }
+            // Also after a packet: a client that only repeats itself must not hold up what is due.
+            self.transfer.poll(now);
         }
         match self.transfer.end() {
             Some(End::Completed) => events.completed(),
@@ -153,86 +295,82 @@ impl Running<'_> {
         }
     }
 
-    fn take(&mut self, packet: &[u8]) {
-        let context = &self.download.context;
-        match self.transfer.handle(context.now(), packet) {
-            Handled::Progress => self.download.moved.store(true, Ordering::Relaxed),
+    fn take(&mut self, now: Time, packet: &[u8]) {
+        match self.transfer.handle(now, packet) {
+            Handled::Progress => {
+                self.reader.taken();
+                self.download.moved.store(true, Ordering::Relaxed);
+            }
             Handled::Repeated => {}
-            Handled::Ignored(reason) => context.dropped("tftp", self.download.mac, reason),
+            Handled::Ignored(stray) => {
+                let (context, mac) = (&self.download.port.context, self.download.mac);
+                context.dropped_as("tftp", stray.slug(), mac, &stray.to_string());
+            }
         }
     }
 
-    async fn send_all(&mut self) {
-        while let Some(transmit) = self.transfer.next_packet(self.download.context.now()) {
-            let sent = match transmit {
-                Transmit::Packet(packet) => self.socket.send(&packet).await,
+    fn send_due(&mut self, now: Time) {
+        while let Some(transmit) = self.transfer.next_packet(now) {
+            match transmit {
+                Transmit::Packet(packet) => {
+                    let sent = self.wire.send(&packet);
+                    self.sent(sent);
+                }
                 Transmit::Data {
                     header,
                     offset,
                     len,
                 } => {
-                    let Some(block) = self.read(offset, len).await else {
-                        continue;
-                    };
-                    self.packet.clear();
-                    self.packet.extend(header);
-                    self.packet.extend(block);
-                    self.socket.send(&self.packet).await
+                    self.add(header, offset, len);
+                    let full = self.batch.len() + self.segment > SEGMENTS_BYTES;
+                    if full || self.batch.len() >= SEGMENTS * self.segment {
+                        self.flush();
+                    }
                 }
-            };
-            if let Err(error) = sent {
-                self.unreachable(&error);
             }
         }
+        self.flush();
     }
 
-    async fn read(&mut self, offset: u64, len: usize) -> Option<Bytes> {
-        match self.reader.block(offset, len).await {
-            Ok(block) => Some(block),
+    fn add(&mut self, header: [u8; 4], offset: u64, len: usize) {
+        match self.reader.block(offset, len) {
+            Ok(block) => {
+                self.batch.extend(header);
+                self.batch.extend(block);
+            }
             Err(error) => {
                 let refusal = Refusal::new(ErrorCode::UNDEFINED, "the file cannot be read");
                 let reason = format!("read the file at byte {offset}: {error}");
                 self.transfer.fail(&refusal, reason);
-                None
             }
         }
     }
 
+    fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let sent = self.wire.send_all(&self.batch, self.segment);
+        self.batch.clear();
+        self.sent(sent);
+    }
+
+    fn sent(&mut self, sent: io::Result<()>) {
+        if let Err(error) = sent {
+            self.broken(&error, 0);
+        }
+    }
+
     /// A closed port ends the transfer: the client is gone. Any other error is a lost packet, mended or given up by
-    /// retransmission.
-    fn unreachable(&mut self, error: &io::Error) {
+    /// retransmission, unless there is no end of them.
+    fn broken(&mut self, error: &io::Error, in_a_row: u32) {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             let refusal = Refusal::new(ErrorCode::UNDEFINED, "the port is closed");
             self.transfer.fail(&refusal, "client closed its port");
+        } else if in_a_row > ERRORS_IN_A_ROW {
+            let refusal = Refusal::new(ErrorCode::UNDEFINED, "the server's socket is broken");
+            self.transfer
+                .fail(&refusal, format!("receive a packet: {error}"));
         }
-    }
-}
-
-/// Reads a file in larger pieces than blocks. Holds one piece.
-struct Reader {
-    file: Arc<ServedFile>,
-    at: u64,
-    bytes: Bytes,
-}
-
-impl Reader {
-    async fn block(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
-        if let Some(block) = self.held(offset, len) {
-            return Ok(block);
-        }
-        let left = self.file.size().saturating_sub(offset);
-        let piece = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(READ_AHEAD.max(len));
-        self.bytes = self.file.read(offset, piece).await?;
-        self.at = offset;
-        let block = self.held(offset, len);
-        block.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
-    }
-
-    fn held(&self, offset: u64, len: usize) -> Option<Bytes> {
-        let start = usize::try_from(offset.checked_sub(self.at)?).ok()?;
-        let end = start.checked_add(len)?;
-        (end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
     }
 }
