@@ -215,6 +215,12 @@ impl MachineRef {
         }
     }
 
+    /// Whether it is a name.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        matches!(self, MachineRef::Name(_))
+    }
+
     /// What is wrong with a name that somebody wants to give a machine; `None` where nothing is.
     #[must_use]
     pub fn bad_name(name: &str) -> Option<&'static str> {

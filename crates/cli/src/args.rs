@@ -1,8 +1,15 @@
 //! The command line's shape.
 
+mod operator;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use operator::{
+    After, AttemptCommand, DiskArgs, ExplainArgs, LeaseCommand, MachineCommand, Reach, SetArgs,
+    StateCommand, StatusArgs,
+};
 
 /// Does this artifact boot, over the network, all the way to a working system?
 #[derive(Debug, Parser)]
@@ -34,6 +41,22 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Serve the machines of a laboratory on real network interfaces, until told to stop.
     Serve(ServeArgs),
+    /// List, show and change the machines of a laboratory.
+    #[command(subcommand)]
+    Machine(MachineCommand),
+    /// List, show, follow and export boot attempts.
+    #[command(subcommand)]
+    Attempt(AttemptCommand),
+    /// List and forget leases.
+    #[command(subcommand)]
+    Lease(LeaseCommand),
+    /// Say why a machine gets its reply, step by step, or what it would get.
+    Explain(ExplainArgs),
+    /// Say how the server is.
+    Status(StatusArgs),
+    /// Copy what the server stores, there and back.
+    #[command(subcommand)]
+    State(StateCommand),
     /// Wake a machine by its network interface (Wake-on-LAN).
     #[command(after_help = "Example:\n  bootgate wol 52:54:00:12:34:56 --interface enp3s0")]
     Wol(WolArgs),

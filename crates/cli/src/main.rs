@@ -1,15 +1,25 @@
 //! The bootgate command line.
 
 mod args;
+mod attempt;
 mod check;
+mod client;
 mod console;
 mod doctor;
 mod exit;
+mod explain;
+mod export;
+mod lease;
 mod lines;
+mod machine;
 mod media;
 mod report;
 mod run;
 mod serve;
+mod state;
+mod status;
+mod table;
+mod watch;
 mod wol;
 
 use std::process::ExitCode;
@@ -27,6 +37,12 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Wol(args) => wol::wol(&args),
+        Command::Machine(command) => client::run(machine::machine(command)),
+        Command::Attempt(command) => client::run(attempt::attempt(command)),
+        Command::Lease(command) => client::run(lease::lease(command)),
+        Command::Explain(args) => client::run(explain::explain(args)),
+        Command::Status(args) => client::run(status::status(args)),
+        Command::State(command) => client::run(state::state(command)),
         Command::Media(command) => media::media(command),
         Command::Completions { shell } => {
             clap_complete::generate(

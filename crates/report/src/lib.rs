@@ -15,6 +15,7 @@ mod terminal;
 mod text;
 mod told;
 mod verdict_file;
+pub mod words;
 
 pub use files::{ReportError, write_reports};
 pub use log::{LogError, read_log};

@@ -11,7 +11,8 @@ pub(crate) fn seconds(ms: u64) -> String {
 }
 
 /// A length of time, as exact as a person needs it.
-pub(crate) fn took(ms: u64) -> String {
+#[must_use]
+pub fn took(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..120_000 => seconds(ms),
@@ -27,7 +28,8 @@ pub(crate) fn count(number: usize, one: &str) -> String {
 }
 
 /// The text in one line and without anything a terminal acts on: what clients and guests say is printed to terminals.
-pub(crate) fn harmless(text: &str) -> String {
+#[must_use]
+pub fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -44,7 +46,8 @@ pub(crate) fn harmless(text: &str) -> String {
 }
 
 /// At most `limit` characters of the text; an ellipsis says that there was more.
-pub(crate) fn short(text: &str, limit: usize) -> String {
+#[must_use]
+pub fn short(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),
         Some(_) => {
@@ -63,7 +66,8 @@ pub(crate) fn sentence(text: &str) -> String {
 }
 
 /// Bytes in the largest binary unit that keeps a digit before the point.
-pub(crate) fn bytes(count: u64) -> String {
+#[must_use]
+pub fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
     let mut scaled = count as f64;
@@ -79,7 +83,8 @@ pub(crate) fn bytes(count: u64) -> String {
 }
 
 /// A verdict as one line.
-pub(crate) fn verdict(verdict: &Verdict) -> String {
+#[must_use]
+pub fn verdict(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Passed => "passed".to_owned(),
         Verdict::Failed { stage, cause, .. } => format!("failed at {stage}: {cause}"),

@@ -9,6 +9,7 @@ use axum::response::Response;
 use bootgate_api::Attempt;
 use bootgate_events::AttemptId;
 use bootgate_store::AttemptFilter;
+use bootgate_store::rules::attempt_id;
 use serde::Deserialize;
 
 use super::follow;
@@ -118,7 +119,10 @@ pub(super) async fn all_events(
 impl Control {
     /// An attempt by its number, or the latest of a machine.
     fn attempt(&self, id: &str) -> Result<Attempt, Refusal> {
-        if let Some(attempt) = self.store.attempt(&AttemptId::new(id))? {
+        // `a12` for `a0000000012`.
+        let digits = id.strip_prefix('a').and_then(|digits| digits.parse().ok());
+        let number = digits.map_or_else(|| AttemptId::new(id), attempt_id);
+        if let Some(attempt) = self.store.attempt(&number)? {
             return Ok(attempt);
         }
         let unknown = || {

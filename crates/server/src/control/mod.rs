@@ -103,7 +103,6 @@ impl Control {
     }
 
     /// The routes, as `bootgate_api::control` describes them.
-    #[must_use]
     pub fn router(self) -> Router {
         let machine = format!("{}/{{who}}", paths::MACHINES);
         let attempt = format!("{}/{{id}}", paths::ATTEMPTS);

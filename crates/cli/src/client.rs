@@ -1,0 +1,318 @@
+//! Asking a server: the one that runs, or the same rules over what it left behind.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, BodyDataStream};
+use axum::http::{Method, Request, Response};
+use bootgate_api::control::{Problem, SOCKET};
+use bootgate_events::MacAddr;
+use bootgate_server::control::Control;
+use bootgate_store::sqlite::{DATABASE, Sqlite};
+use bootgate_store::{Store, StoreError};
+use futures_util::StreamExt;
+use hyper::client::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::exit::{self, INFRA, USAGE};
+
+/// Longest answer that is read at once, in bytes: a list of all leases of a large lab.
+const ANSWER_MAX: usize = 256 << 20;
+
+/// What to do where there is no state.
+const NO_STATE: &str =
+    "`--state DIR` or BOOTGATE_STATE says where the server's state is (`state` in serve.toml)";
+
+/// What went wrong, and what to do.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) code: u8,
+    pub(crate) error: String,
+    pub(crate) hint: String,
+}
+
+impl Trouble {
+    pub(crate) fn infra(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (error, hint) = (error.into(), hint.into());
+        Self {
+            code: INFRA,
+            error,
+            hint,
+        }
+    }
+
+    pub(crate) fn usage(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            code: USAGE,
+            ..Self::infra(error, hint)
+        }
+    }
+}
+
+/// What a command comes to: an exit code, where it was done.
+pub(crate) type Done = Result<ExitCode, Trouble>;
+
+/// Runs a command that asks a server.
+pub(crate) fn run(command: impl Future<Output = Done>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(Trouble::infra(format!("start the runtime: {error}"), "")),
+    };
+    done.unwrap_or_else(|trouble| exit::fail(trouble.code, &trouble.error, &trouble.hint))
+}
+
+/// A server to ask.
+pub(crate) struct Client {
+    door: Door,
+}
+
+enum Door {
+    /// A server runs.
+    Socket(std::path::PathBuf),
+    /// None runs; the state is opened here, and closed to servers meanwhile.
+    Here(Box<TowerToHyperService<Router>>),
+}
+
+impl Client {
+    /// The server whose state this is; where none runs, its state, which must be there.
+    pub(crate) async fn reach(state: &Path) -> Result<Self, Trouble> {
+        Self::find(state, false).await
+    }
+
+    /// The same; where there is no state yet, an empty one is made.
+    pub(crate) async fn reach_or_make(state: &Path) -> Result<Self, Trouble> {
+        Self::find(state, true).await
+    }
+
+    async fn find(state: &Path, make: bool) -> Result<Self, Trouble> {
+        let socket = state.join(SOCKET);
+        let door = match UnixStream::connect(&socket).await {
+            Ok(_) => Door::Socket(socket),
+            Err(error) if nobody_there(&error) && !make && !state.join(DATABASE).exists() => {
+                return Err(Trouble::infra(
+                    format!(
+                        "no server runs with the state `{}`, and nothing is stored there",
+                        state.display()
+                    ),
+                    NO_STATE,
+                ));
+            }
+            Err(error) if nobody_there(&error) => Door::Here(Box::new(here(state)?)),
+            Err(error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "run this as the user that the server runs as, or as root"
+                    }
+                    _ => "",
+                };
+                let error = format!("connect to `{}`: {error}", socket.display());
+                return Err(Trouble::infra(error, hint));
+            }
+        };
+        Ok(Self { door })
+    }
+
+    /// Whether a server runs.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.door, Door::Socket(_))
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+        self.ask(Method::GET, path, Body::empty()).await
+    }
+
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+        self.ask(Method::DELETE, path, Body::empty()).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Trouble> {
+        self.ask(Method::POST, path, json(body)?).await
+    }
+
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Trouble> {
+        self.ask(Method::PATCH, path, json(body)?).await
+    }
+
+    /// An answer that comes line by line.
+    pub(crate) async fn lines(&self, path: &str) -> Result<Lines, Trouble> {
+        let response = self.answer(Method::GET, path, Body::empty()).await?;
+        Ok(Lines {
+            stream: response.into_body().into_data_stream(),
+            read: Vec::new(),
+        })
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, Trouble> {
+        let response = self.answer(method, path, body).await?;
+        let bytes = whole(response).await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Trouble::infra(
+                format!("read the server's answer: {error}"),
+                "this program and the server may be of different versions",
+            )
+        })
+    }
+
+    /// The answer to a request that was done.
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Response<Body>, Trouble> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "bootgate")
+            .body(body)
+            .map_err(|error| Trouble::infra(format!("ask for `{path}`: {error}"), ""))?;
+        let response = match &self.door {
+            Door::Socket(socket) => by_socket(socket, request).await?,
+            Door::Here(router) => match router.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = whole(response).await?;
+        let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
+            error: format!("the server answered {status}"),
+            hint: String::new(),
+        });
+        Err(Trouble {
+            code: if status.is_client_error() {
+                USAGE
+            } else {
+                INFRA
+            },
+            error: bootgate_report::words::harmless(&problem.error),
+            hint: bootgate_report::words::harmless(&problem.hint),
+        })
+    }
+}
+
+/// No server listens: there is no socket, or nobody behind it.
+fn nobody_there(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory
+    )
+}
+
+/// The rules over the stored state, in this process.
+fn here(state: &Path) -> Result<TowerToHyperService<Router>, Trouble> {
+    let store = open(state)?;
+    let waker = Arc::new(|interface: &str, mac: MacAddr| crate::wol::wake(interface, mac));
+    let control = Control::stored(store).with_waker(waker);
+    Ok(TowerToHyperService::new(control.router()))
+}
+
+fn open(state: &Path) -> Result<Arc<dyn Store>, Trouble> {
+    match Sqlite::open(state) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => Err(trouble_with(state, &error)),
+    }
+}
+
+/// Why the state cannot be opened.
+pub(crate) fn trouble_with(state: &Path, error: &StoreError) -> Trouble {
+    let hint = match error {
+        StoreError::Newer { .. } => "use the version of bootgate that wrote it, or a newer one",
+        StoreError::Full { .. } => "make room on the disk",
+        StoreError::InUse { .. } => "a server that starts or stops needs a moment; then try again",
+        _ if !state.is_dir() => NO_STATE,
+        _ => "",
+    };
+    Trouble::infra(error.to_string(), hint)
+}
+
+async fn by_socket(socket: &Path, request: Request<Body>) -> Result<Response<Body>, Trouble> {
+    let gone = |error: &dyn std::fmt::Display| {
+        Trouble::infra(
+            format!("ask the server at `{}`: {error}", socket.display()),
+            "it may have been stopped just now",
+        )
+    };
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| gone(&error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| gone(&error))?;
+    // Ends with the answer, or with this program.
+    tokio::spawn(connection);
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| gone(&error))?;
+    Ok(response.map(Body::new))
+}
+
+fn json(body: &impl Serialize) -> Result<Body, Trouble> {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) => Err(Trouble::infra(format!("write the request: {error}"), "")),
+    }
+}
+
+async fn whole(response: Response<Body>) -> Result<axum::body::Bytes, Trouble> {
+    let read = axum::body::to_bytes(response.into_body(), ANSWER_MAX).await;
+    read.map_err(|error| Trouble::infra(format!("read the server's answer: {error}"), ""))
+}
+
+/// Lines that come as they are made.
+pub(crate) struct Lines {
+    stream: BodyDataStream,
+    read: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line without its end; `None` where the server has no more.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let rest = self.read.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.read, rest);
+                line.pop();
+                return Ok(Some(line));
+            }
+            match self.stream.next().await {
+                Some(Ok(bytes)) => self.read.extend_from_slice(&bytes),
+                Some(Err(error)) => {
+                    return Err(Trouble::infra(
+                        format!("follow the server: {error}"),
+                        "it may have been stopped just now",
+                    ));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `bootgate lease`.
+
+use std::process::ExitCode;
+
+use bootgate_api::control::{Forgotten, paths};
+use bootgate_api::{Lease, LeaseState};
+
+use crate::args::{Format, LeaseCommand};
+use crate::client::{Client, Done};
+use crate::exit;
+use crate::table::{self, Cell, Style, Table};
+
+/// Lists and forgets leases.
+pub(crate) async fn lease(command: LeaseCommand) -> Done {
+    match command {
+        LeaseCommand::List { machine, reach } => {
+            let client = Client::reach(&reach.state).await?;
+            let path = match machine {
+                Some(machine) => format!("{}?machine={}", paths::LEASES, paths::escaped(&machine)),
+                None => paths::LEASES.to_owned(),
+            };
+            let leases: Vec<Lease> = client.get(&path).await?;
+            match reach.format {
+                Format::Json => table::json(&leases)?,
+                Format::Text => list(&leases),
+            }
+        }
+        LeaseCommand::Forget { ip, reach } => {
+            let client = Client::reach(&reach.state).await?;
+            let forgotten: Forgotten = client.delete(&paths::lease(&ip)).await?;
+            table::print(reach.format, &forgotten, |forgotten| {
+                exit::say(&match forgotten.known {
+                    true => format!("forgot {ip}; another machine may get it now"),
+                    false => format!("{ip} was not known"),
+                });
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(leases: &[Lease]) {
+    let mut table = Table::new([
+        "ADDRESS",
+        "MACHINE",
+        "STATE",
+        "ENDS",
+        "CHANGED",
+        "DHCPv6 CLIENT",
+    ]);
+    for lease in leases {
+        let state = match lease.state {
+            LeaseState::Leased => Cell::styled("leased", Style::Good),
+            LeaseState::Ended => "ended".into(),
+            LeaseState::Quarantined => Cell::styled("quarantined", Style::Bad),
+        };
+        table.row([
+            lease.ip.to_string().into(),
+            lease.mac.to_string().into(),
+            state,
+            table::ago(lease.ends).into(),
+            table::ago(lease.changed).into(),
+            lease.client.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    table.print("no address is leased");
+}

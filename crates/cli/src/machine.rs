@@ -1,0 +1,446 @@
+//! `bootgate machine`.
+
+use std::process::ExitCode;
+
+use bootgate_api::control::{
+    ArmFlash, Forgotten, MachineUpdate, ModeOrder, WakeOrder, Woken, paths,
+};
+use bootgate_api::{AfterFlash, BootMode, DiskSelector, DiskState, FlashOrder, LocalBoot, Machine};
+use bootgate_report::words::bytes;
+use bootgate_scenario::file::{show_size, size_bytes};
+
+use crate::args::{After, DiskArgs, Format, MachineCommand, SetArgs};
+use crate::client::{Client, Done, Trouble};
+use crate::exit;
+use crate::table::{self, Cell, Facts, Style, Table};
+
+/// Lists, shows and changes machines.
+pub(crate) async fn machine(command: MachineCommand) -> Done {
+    match command {
+        MachineCommand::List { mode, label, reach } => {
+            let client = Client::reach(&reach.state).await?;
+            let mut path = format!(
+                "{}?label={}",
+                paths::MACHINES,
+                paths::escaped(&label.join(","))
+            );
+            if let Some(mode) = mode {
+                path.push_str(&format!("&mode={}", paths::escaped(&mode)));
+            }
+            let machines: Vec<Machine> = client.get(&path).await?;
+            match reach.format {
+                Format::Json => table::json(&machines)?,
+                Format::Text => list(&machines),
+            }
+        }
+        MachineCommand::Show { machine, reach } => {
+            let client = Client::reach(&reach.state).await?;
+            let machine = client.get(&paths::machine(&machine.machine)).await?;
+            table::print(reach.format, &machine, show)?;
+        }
+        MachineCommand::Set(args) => set(*args).await?,
+        MachineCommand::Arm {
+            machine,
+            image,
+            disk,
+            always,
+            reach,
+        } => {
+            let order = ArmFlash {
+                image,
+                after: after(&disk),
+                disk: selector(&disk)?.unwrap_or_default(),
+                always,
+            };
+            let client = Client::reach_or_make(&reach.state).await?;
+            let machine = client.post(&paths::arm(&machine.machine), &order).await?;
+            table::print(reach.format, &machine, changed)?;
+        }
+        MachineCommand::Retry { machine, reach } => {
+            let client = Client::reach(&reach.state).await?;
+            let machine = client.post(&paths::retry(&machine.machine), &()).await?;
+            table::print(reach.format, &machine, changed)?;
+        }
+        MachineCommand::Forget { machine, reach } => {
+            let client = Client::reach(&reach.state).await?;
+            let who = machine.machine;
+            let forgotten: Forgotten = client.delete(&paths::machine(&who)).await?;
+            table::print(reach.format, &forgotten, |forgotten| {
+                exit::say(&match forgotten.known {
+                    true => format!("forgot {who}; its attempts stay"),
+                    false => format!("{who} was not known"),
+                });
+            })?;
+        }
+        MachineCommand::Wake {
+            machine,
+            interface,
+            reach,
+        } => {
+            let client = Client::reach(&reach.state).await?;
+            let order = WakeOrder { interface };
+            let woken: Woken = client.post(&paths::wake(&machine.machine), &order).await?;
+            table::print(reach.format, &woken, |woken| {
+                let interfaces = woken.interfaces.join(", ");
+                exit::say(&format!("woke {} on {interfaces}", woken.mac));
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set(args: SetArgs) -> Result<(), Trouble> {
+    let disk = selector(&args.disk)?;
+    let boot = match args.mode {
+        Some(mode) => Some(ModeOrder {
+            mode,
+            image: args.image,
+            disk,
+            after: after(&args.disk),
+            installer: args.installer,
+            script: args.script,
+        }),
+        None if disk.is_some() || args.disk.after.is_some() => {
+            let error = "--disk and --after say how a mode flashes, and no mode is given";
+            return Err(Trouble::usage(error, "add --mode flash-once --image NAME"));
+        }
+        None => None,
+    };
+    let update = MachineUpdate {
+        name: args.name,
+        boot,
+        local: args.local_boot.as_deref().map(local_boot).transpose()?,
+        labels: args.label.iter().map(|text| label(text)).collect(),
+        force: args.force,
+    };
+    let nothing = MachineUpdate {
+        force: update.force,
+        ..MachineUpdate::default()
+    };
+    if update == nothing {
+        return Err(Trouble::usage(
+            "nothing to set is given",
+            "--mode, --name, --label or --local-boot; see `bootgate machine set --help`",
+        ));
+    }
+    let client = Client::reach_or_make(&args.reach.state).await?;
+    let path = paths::machine(&args.machine.machine);
+    let machine = client.patch(&path, &update).await?;
+    table::print(args.reach.format, &machine, changed)
+}
+
+fn after(args: &DiskArgs) -> Option<AfterFlash> {
+    args.after.map(|after| match after {
+        After::Reboot => AfterFlash::Reboot,
+        After::Poweroff => AfterFlash::PowerOff,
+    })
+}
+
+/// `K=V` sets a label, `K` takes it away.
+fn label(text: &str) -> (String, Option<String>) {
+    match text.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
+    }
+}
+
+/// `auto`, `exit` or `drive:0x81`.
+fn local_boot(text: &str) -> Result<LocalBoot, Trouble> {
+    let drive = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u8::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let read = match text {
+        "auto" => Some(LocalBoot::Auto),
+        "exit" => Some(LocalBoot::Exit),
+        _ => text
+            .strip_prefix("drive:")
+            .and_then(drive)
+            .map(LocalBoot::Drive),
+    };
+    read.ok_or_else(|| {
+        Trouble::usage(
+            format!("`{text}` does not say how to boot the disk"),
+            "auto, exit, or drive: with a BIOS drive number: drive:0x80 is the first disk, drive:0x81 the second",
+        )
+    })
+}
+
+/// `serial=..`, `size=..-..` and `path=..`, each once at most.
+fn selector(args: &DiskArgs) -> Result<Option<DiskSelector>, Trouble> {
+    let mut selector = DiskSelector::default();
+    for rule in &args.disk {
+        let (key, value) = rule.split_once('=').unwrap_or((rule, ""));
+        if value.is_empty() {
+            return Err(bad_rule(rule, "a rule has a value"));
+        }
+        let again = match key {
+            "serial" => selector.serial.replace(value.to_owned()).is_some(),
+            "path" => selector.path.replace(value.to_owned()).is_some(),
+            "size" => {
+                let before = selector.min_size.or(selector.max_size);
+                let (min, max) = value.split_once('-').unwrap_or((value, value));
+                let read = |text: &str| match text.trim() {
+                    "" => Ok(None),
+                    text => size_bytes(text)
+                        .map(Some)
+                        .map_err(|why| bad_rule(rule, &why)),
+                };
+                (selector.min_size, selector.max_size) = (read(min)?, read(max)?);
+                before.is_some()
+            }
+            _ => {
+                return Err(bad_rule(
+                    rule,
+                    "it begins with `serial=`, `size=` or `path=`",
+                ));
+            }
+        };
+        if again {
+            return Err(bad_rule(rule, "a rule of this kind is given twice"));
+        }
+    }
+    Ok((selector != DiskSelector::default()).then_some(selector))
+}
+
+fn bad_rule(rule: &str, why: &str) -> Trouble {
+    Trouble::usage(
+        format!("disk rule `{rule}`: {why}"),
+        "serial=S4EWNX0, size=100GiB-2TiB, size=100GiB-, path=/dev/sda",
+    )
+}
+
+fn list(machines: &[Machine]) {
+    let mut table = Table::new(["MACHINE", "NAME", "BOOTS", "DISK", "SEEN", "LABELS"]);
+    for machine in machines {
+        let labels = machine.labels.iter();
+        let labels: Vec<_> = labels
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let seen = match machine.last_seen.0 {
+            0 => "never".to_owned(),
+            _ => table::ago(machine.last_seen),
+        };
+        table.row([
+            machine.mac.to_string().into(),
+            machine.name.as_deref().unwrap_or("-").into(),
+            boots(machine),
+            disk(&machine.disk),
+            seen.into(),
+            labels.join(" ").into(),
+        ]);
+    }
+    table.print("no machine is known");
+}
+
+/// The mode and what goes with it, in short.
+fn boots(machine: &Machine) -> Cell {
+    let mode = machine.boot.name();
+    match &machine.boot {
+        BootMode::Local | BootMode::Inventory => mode.into(),
+        BootMode::FlashOnce(order) | BootMode::FlashAlways(order) => {
+            let text = format!("{mode} {}", order.image);
+            match machine.failed_flashes {
+                0 => Cell::styled(&text, Style::Odd),
+                failed => Cell::styled(&format!("{text} ({failed} failed)"), Style::Bad),
+            }
+        }
+        BootMode::Install { installer } => Cell::styled(&format!("{mode} {installer}"), Style::Odd),
+        BootMode::Script { script } => format!("{mode} {script}").into(),
+    }
+}
+
+fn disk(disk: &DiskState) -> Cell {
+    match disk {
+        DiskState::Unknown => "-".into(),
+        DiskState::Dirty { .. } => Cell::styled("half written", Style::Bad),
+        DiskState::Flashed { image, .. } => image.into(),
+    }
+}
+
+fn show(machine: &Machine) {
+    let mut facts = Facts::default();
+    facts.add("machine", machine.mac.to_string());
+    facts.add("name", machine.name.as_deref().unwrap_or("-"));
+    facts.add("boots", boots(machine));
+    if let Some(order) = machine.boot.flash() {
+        facts.add("onto", target(order));
+    }
+    if machine.local_next {
+        facts.add("next", "its own disk, once: it was flashed just before");
+    }
+    if let Some(mode) = &machine.after_inventory {
+        facts.add("then", mode.name());
+    }
+    facts.add("local boot", how_local(&machine.local));
+    facts.add(
+        "disk",
+        match &machine.disk {
+            DiskState::Unknown => "not flashed from here".into(),
+            DiskState::Dirty { attempt } => {
+                Cell::styled(&format!("half written by attempt {attempt}"), Style::Bad)
+            }
+            DiskState::Flashed { image, sha256, at } => {
+                format!("{image}, {sha256}, {}", table::when(*at)).into()
+            }
+        },
+    );
+    if machine.failed_flashes > 0 {
+        let failed = format!("{} in a row", machine.failed_flashes);
+        facts.add("failed flashes", Cell::styled(&failed, Style::Bad));
+    }
+    for (key, value) in &machine.labels {
+        facts.add("label", format!("{key}={value}"));
+    }
+    if let Some(architecture) = machine.architecture {
+        facts.add("architecture", architecture.to_string());
+    }
+    let how = if machine.discovered {
+        ", by itself"
+    } else {
+        ""
+    };
+    facts.add(
+        "first seen",
+        format!("{}{how}", table::when(machine.first_seen)),
+    );
+    facts.add("last seen", table::when(machine.last_seen));
+    inventory(machine, &mut facts);
+    facts.print();
+}
+
+fn inventory(machine: &Machine, facts: &mut Facts) {
+    let Some(inventory) = &machine.inventory else {
+        return;
+    };
+    for (key, value) in &inventory.system {
+        facts.add("system", format!("{key}: {value}"));
+    }
+    facts.add(
+        "processor",
+        format!("{} x {}", inventory.cpus, inventory.cpu),
+    );
+    facts.add("memory", bytes(inventory.memory));
+    facts.add("firmware", &inventory.firmware);
+    for disk in &inventory.disks {
+        let serial = disk
+            .serial
+            .as_deref()
+            .map(|serial| format!(", serial={serial}"));
+        let model = disk.model.as_deref().map(|model| format!(", {model}"));
+        let (serial, model) = (serial.unwrap_or_default(), model.unwrap_or_default());
+        facts.add(
+            "disk",
+            format!("{}, {}{serial}{model}", disk.path, bytes(disk.size)),
+        );
+    }
+    for nic in &inventory.nics {
+        let driver = nic.driver.as_deref().map(|driver| format!(", {driver}"));
+        let driver = driver.unwrap_or_default();
+        facts.add("interface", format!("{}, {}{driver}", nic.name, nic.mac));
+    }
+}
+
+/// What is written, and what comes then.
+fn target(order: &FlashOrder) -> String {
+    let DiskSelector {
+        path,
+        serial,
+        min_size,
+        max_size,
+    } = &order.disk;
+    let mut rules = Vec::new();
+    rules.extend(path.iter().map(|path| format!("path={path}")));
+    rules.extend(serial.iter().map(|serial| format!("serial={serial}")));
+    if min_size.is_some() || max_size.is_some() {
+        let size = |size: &Option<u64>| size.map(show_size).unwrap_or_default();
+        rules.push(format!("size={}-{}", size(min_size), size(max_size)));
+    }
+    let after = match order.after {
+        AfterFlash::Reboot => "then reboots",
+        AfterFlash::PowerOff => "then switches off",
+    };
+    format!("the disk with {}, {after}", rules.join(", "))
+}
+
+fn how_local(local: &LocalBoot) -> String {
+    match local {
+        LocalBoot::Auto => "auto".to_owned(),
+        LocalBoot::Exit => "exit".to_owned(),
+        LocalBoot::Drive(drive) => format!("drive:{drive:#04x}"),
+    }
+}
+
+/// One line for a machine that was changed.
+fn changed(machine: &Machine) {
+    let name = machine.name.as_deref().map(|name| format!(" ({name})"));
+    let name = name.unwrap_or_default();
+    let what = match &machine.boot {
+        BootMode::Local => "its own disk".to_owned(),
+        BootMode::Inventory => "the live environment, to tell what it is made of".to_owned(),
+        BootMode::FlashOnce(order) => {
+            format!("image {} once, onto {}", order.image, target(order))
+        }
+        BootMode::FlashAlways(order) => {
+            format!("image {} each time, onto {}", order.image, target(order))
+        }
+        BootMode::Install { installer } => format!("installer {installer}"),
+        BootMode::Script { script } => format!("script {script}"),
+    };
+    exit::say(&bootgate_report::words::harmless(&format!(
+        "{}{name} boots {what}",
+        machine.mac
+    )));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn rules(rules: &[&str]) -> Result<Option<DiskSelector>, Trouble> {
+        selector(&DiskArgs {
+            disk: rules.iter().map(|rule| (*rule).to_owned()).collect(),
+            after: None,
+        })
+    }
+
+    #[test]
+    fn disks_are_chosen_by_rules() {
+        assert_eq!(rules(&[]).unwrap(), None);
+        let all = rules(&["serial=A=1", "size=1GiB-2GiB", "path=/dev/sda"]).unwrap();
+        let all = all.unwrap();
+        assert_eq!(all.serial.as_deref(), Some("A=1"));
+        assert_eq!((all.min_size, all.max_size), (Some(1 << 30), Some(2 << 30)));
+        let open = rules(&["size=1GiB-"]).unwrap().unwrap();
+        assert_eq!((open.min_size, open.max_size), (Some(1 << 30), None));
+        for bad in [
+            &["size=1GB"][..],
+            &["serial="],
+            &["sda"],
+            &["size=1B", "size=2B"],
+        ] {
+            assert!(rules(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn local_boot_is_read() {
+        assert_eq!(local_boot("drive:0x81").unwrap(), LocalBoot::Drive(0x81));
+        assert_eq!(local_boot("drive:128").unwrap(), LocalBoot::Drive(128));
+        assert_eq!(how_local(&local_boot("drive:0x81").unwrap()), "drive:0x81");
+        for bad in ["", "drive:", "drive:0x181", "disk"] {
+            assert!(local_boot(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_set_and_taken_away() {
+        let labels: BTreeMap<_, _> = ["a=b=c", "gone"].into_iter().map(label).collect();
+        assert_eq!(labels["a"].as_deref(), Some("b=c"));
+        assert_eq!(labels["gone"], None);
+    }
+}

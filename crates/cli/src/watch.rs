@@ -1,0 +1,161 @@
+//! `bootgate attempt watch`.
+
+use std::collections::BTreeMap;
+use std::io::Stdout;
+use std::process::ExitCode;
+
+use bootgate_api::control::paths;
+use bootgate_api::{Attempt, Machine};
+use bootgate_events::{Event, EventKind, RunId, Verdict};
+use bootgate_report::{Plain, Reporter};
+
+use crate::args::Format;
+use crate::client::{Client, Done, Lines, Trouble};
+use crate::exit;
+use crate::lines::Named;
+
+/// What to do where there is nothing to follow.
+const NO_SERVER: &str = "start the server with `bootgate serve`; what was stored is shown";
+/// Column of the machines' names.
+const NAME: usize = 17;
+
+/// Follows the attempt, or a machine's, until its verdict, which is the exit code.
+pub(crate) async fn one(client: &Client, who: &str, format: Format) -> Done {
+    let id = match open_of(client, who).await? {
+        Some(id) => id,
+        None => next_of(client, who).await?,
+    };
+    let path = format!("{}?follow=true", paths::events(&id));
+    let mut lines = client.lines(&path).await?;
+    let mut plain = Plain::following(std::io::stdout());
+    let mut reached = None;
+    while let Some(line) = lines.next().await? {
+        let event = read(&line)?;
+        match format {
+            Format::Json => exit::say(&String::from_utf8_lossy(&line)),
+            Format::Text => plain.event(&event, &[]),
+        }
+        if let Some(verdict) = verdict_of(&event) {
+            reached = Some(verdict);
+        }
+    }
+    match reached {
+        Some(verdict) => Ok(ExitCode::from(verdict.exit_code())),
+        None if client.is_live() => Err(Trouble::infra(
+            "the server stopped before the attempt had a verdict",
+            "the attempt goes on when the server runs again",
+        )),
+        None => Err(Trouble::infra(
+            "no server runs, and the attempt has no verdict",
+            NO_SERVER,
+        )),
+    }
+}
+
+fn verdict_of(event: &Event) -> Option<Verdict> {
+    match event.kind() {
+        Some(EventKind::RunFinished { verdict }) => Some(verdict.clone()),
+        _ => None,
+    }
+}
+
+/// The attempt of this number, or the machine's open one. Where no server runs, the machine's latest.
+async fn open_of(client: &Client, who: &str) -> Result<Option<String>, Trouble> {
+    let attempt: Option<Attempt> = client.get(&paths::attempt(who)).await.ok();
+    if let Some(attempt) = &attempt
+        && (attempt.id.as_str() == who || attempt.finished.is_none() || !client.is_live())
+    {
+        return Ok(Some(attempt.id.to_string()));
+    }
+    // Neither an attempt nor a machine: that is an error, and not something to wait for.
+    if attempt.is_none() && bootgate_api::control::MachineRef::read(who).is_name() {
+        let _: Machine = client.get(&paths::machine(who)).await?;
+    }
+    Ok(None)
+}
+
+/// The next attempt of the machine.
+async fn next_of(client: &Client, who: &str) -> Result<String, Trouble> {
+    let path = format!("{}?machine={}", paths::EVENTS, paths::escaped(who));
+    let mut lines = client.lines(&path).await?;
+    // One that was opened before the listening began.
+    if let Some(id) = open_of(client, who).await? {
+        return Ok(id);
+    }
+    exit::complain(
+        &format!("{who} has no open attempt: waiting for the next"),
+        "",
+    );
+    while let Some(line) = lines.next().await? {
+        if let Some(event) = told(&line)? {
+            return Ok(event.run.to_string());
+        }
+    }
+    Err(Trouble::infra("the server stopped", ""))
+}
+
+/// Follows all that happens until the server stops.
+pub(crate) async fn all(client: &Client, format: Format) -> Done {
+    let mut lines: Lines = client.lines(paths::EVENTS).await?;
+    let mut followed: BTreeMap<RunId, Plain<Named<Stdout>>> = BTreeMap::new();
+    while let Some(line) = lines.next().await? {
+        if format == Format::Json {
+            exit::say(&String::from_utf8_lossy(&line));
+            continue;
+        }
+        let Some(event) = told(&line)? else {
+            exit::complain("some events were missed: this program was too slow", "");
+            continue;
+        };
+        let run = event.run.clone();
+        if !followed.contains_key(&run) {
+            followed.insert(run.clone(), begin(client, &event).await?);
+        }
+        if let Some(plain) = followed.get_mut(&run) {
+            plain.event(&event, &[]);
+        }
+        if verdict_of(&event).is_some() {
+            followed.remove(&run);
+        }
+    }
+    Err(Trouble::infra("the server stopped", ""))
+}
+
+/// Lines of an attempt, with what happened in it before `event`.
+async fn begin(client: &Client, event: &Event) -> Result<Plain<Named<Stdout>>, Trouble> {
+    let id = event.run.as_str();
+    let attempt: Attempt = client.get(&paths::attempt(id)).await?;
+    let path = paths::machine(&attempt.mac.to_string());
+    let machine: Option<Machine> = client.get(&path).await.ok();
+    let name = machine.and_then(|machine| machine.name);
+    let name = name.unwrap_or_else(|| attempt.mac.to_string());
+    let name = bootgate_report::words::short(&name, NAME);
+    let mut plain = Plain::following(Named::new(&name, NAME, std::io::stdout()));
+    if event.seq > 0 {
+        let mut lines = client.lines(&paths::events(id)).await?;
+        while let Some(line) = lines.next().await? {
+            let earlier = read(&line)?;
+            if earlier.seq < event.seq {
+                plain.event(&earlier, &[]);
+            }
+        }
+    }
+    Ok(plain)
+}
+
+fn read(line: &[u8]) -> Result<Event, Trouble> {
+    serde_json::from_slice(line).map_err(|error| {
+        Trouble::infra(
+            format!("read an event: {error}"),
+            "this program and the server may be of different versions",
+        )
+    })
+}
+
+/// The event in a line; `None` where the server says that some were lost.
+fn told(line: &[u8]) -> Result<Option<Event>, Trouble> {
+    if line.starts_with(b"{\"lost\"") {
+        return Ok(None);
+    }
+    read(line).map(Some)
+}
