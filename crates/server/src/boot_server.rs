@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use bootgate_events::EventKind;
 use bootgate_netboot::dhcp::{DhcpConfig, PXE_PORT, Responder};
+use bootgate_netboot::dhcp6;
+use bootgate_netboot::policy::ArchTable;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
 use crate::context::Context;
 use crate::dhcp::{DhcpServer, Outlet};
+use crate::dhcp6::Dhcp6Server;
 use crate::ra::Packets;
 use crate::tftp::TftpServer;
 use crate::{
@@ -55,7 +58,7 @@ impl Bound {
     /// in a tokio runtime with time and I/O.
     #[must_use]
     pub fn start(self, shared: Arc<Shared>) -> BootServer {
-        let (addresses, http) = (self.addresses(), self.http());
+        let (addresses, http) = (self.addresses(), SocketAddr::V4(self.http()));
         let mut server = BootServer {
             context: Arc::new(Context::new(self.config, http, shared)),
             addresses,
@@ -92,7 +95,13 @@ impl BootServer {
         check(&config)?;
         let bound = BootServer::bind(config, sockets).await?;
         let responder = Responder::new(dhcp_config(&bound.config, bound.http().port()));
-        let shared = Shared::new(SharedParts::new(responder, sink));
+        let interfaces = [(&bound.config, bound.http().port())];
+        let table = ArchTable::iana();
+        let authoritative = bound.config.authoritative;
+        let mut parts = SharedParts::new(responder, sink);
+        parts.responder6 =
+            crate::dhcp6::dhcp6_responder(&interfaces, Vec::new(), table, authoritative);
+        let shared = Shared::new(parts);
         Ok(bound.start(shared))
     }
 
@@ -135,6 +144,7 @@ impl BootServer {
             ra,
             tftp,
             http,
+            over6,
         } = opened;
         let addresses = self.addresses;
         if let Some(outlet) = dhcp {
@@ -152,6 +162,7 @@ impl BootServer {
                 .spawn(crate::ra::run(Arc::clone(&self.context), packets));
             self.ready("ra", Some(address));
         }
+        self.spawn6(over6, &sockets);
         if let Some(socket) = tftp {
             let server = TftpServer::new(Arc::clone(&self.context), sockets, socket);
             self.tasks.spawn(server.run());
@@ -161,6 +172,36 @@ impl BootServer {
             self.tasks
                 .spawn(crate::http::run(Arc::clone(&self.context), listener));
             self.ready("http", addresses.http.map(|a| a.to_string()));
+        }
+    }
+
+    /// Starts what serves over IPv6. URLs in what clients get there have the IPv6 address.
+    fn spawn6(&mut self, over6: Over6, sockets: &Arc<dyn SocketSource>) {
+        let Some(ip6) = &self.context.config.ip6 else {
+            return;
+        };
+        let http = SocketAddr::from((ip6.address, self.context.http.port()));
+        let config = self.context.config.clone();
+        let shared = Arc::clone(&self.context.shared);
+        let context = Arc::new(Context::new(config, http, shared));
+        let address = |bound: io::Result<SocketAddr>| bound.ok().map(|bound| bound.to_string());
+        if let Some(socket) = over6.dhcp {
+            let bound = address(socket.local_addr());
+            let server = Dhcp6Server::new(Arc::clone(&context), socket);
+            self.tasks.spawn(server.run());
+            self.ready("dhcp6", bound);
+        }
+        for socket in over6.tftp {
+            let bound = address(socket.local_addr());
+            let server = TftpServer::new(Arc::clone(&context), Arc::clone(sockets), socket);
+            self.tasks.spawn(server.run());
+            self.ready("tftp", bound);
+        }
+        for listener in over6.http {
+            let bound = address(listener.local_addr());
+            self.tasks
+                .spawn(crate::http::run(Arc::clone(&context), listener));
+            self.ready("http", bound);
         }
     }
 
@@ -253,6 +294,15 @@ struct Opened {
     ra: Option<Packets>,
     tftp: Option<UdpSocket>,
     http: Option<TcpListener>,
+    over6: Over6,
+}
+
+/// The sockets of the servers over IPv6.
+#[derive(Default)]
+struct Over6 {
+    dhcp: Option<UdpSocket>,
+    tftp: Vec<UdpSocket>,
+    http: Vec<TcpListener>,
 }
 
 impl Opened {
@@ -267,6 +317,7 @@ impl Opened {
             ra: None,
             tftp: None,
             http: None,
+            over6: Over6::default(),
         };
         if services.http {
             let bind = SocketAddrV4::new(config.server_ip, config.http_port);
@@ -295,7 +346,45 @@ impl Opened {
                 source,
             })?);
         }
+        opened.open6(config, sockets).await?;
         Ok(opened)
+    }
+
+    /// Over IPv6, TFTP and HTTP get the ports that they have over IPv4.
+    async fn open6(
+        &mut self,
+        config: &ServerConfig,
+        sockets: &Arc<dyn SocketSource>,
+    ) -> Result<(), StartError> {
+        let Some(ip6) = &config.ip6 else {
+            return Ok(());
+        };
+        let bound = self.addresses();
+        let http = bound.http.map_or(config.http_port, |http| http.port());
+        let tftp = bound.tftp.map_or(config.tftp_port, |tftp| tftp.port());
+        for address in [Some(ip6.address), ip6.link_local].into_iter().flatten() {
+            if config.services.http {
+                let bind = SocketAddrV6::new(address, http, 0, 0);
+                let listener = sockets.tcp6_listener(bind).await.and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    TcpListener::from_std(listener)
+                });
+                let listener = listener.map_err(|error| failure("http", bind, error))?;
+                self.over6.http.push(listener);
+            }
+            if config.services.tftp {
+                let bind = SocketAddrV6::new(address, tftp, 0, 0);
+                self.over6
+                    .tftp
+                    .push(udp6("tftp", bind, &[], sockets).await?);
+            }
+        }
+        if ip6.dhcp {
+            let bind = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, dhcp6::SERVER_PORT, 0, 0);
+            let groups = [dhcp6::ALL_SERVERS_AND_RELAYS, dhcp6::ALL_SERVERS];
+            self.over6.dhcp = Some(udp6("dhcp6", bind, &groups, sockets).await?);
+        }
+        Ok(())
     }
 
     fn addresses(&self) -> Addresses {
@@ -367,7 +456,21 @@ async fn udp(
     socket.map_err(|error| failure(service, bind, error))
 }
 
-fn failure(service: &'static str, address: SocketAddrV4, source: io::Error) -> StartError {
+async fn udp6(
+    service: &'static str,
+    bind: SocketAddrV6,
+    groups: &[Ipv6Addr],
+    sockets: &Arc<dyn SocketSource>,
+) -> Result<UdpSocket, StartError> {
+    let socket = sockets.udp6(bind, groups).await.and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        UdpSocket::from_std(socket)
+    });
+    socket.map_err(|error| failure(service, bind, error))
+}
+
+fn failure(service: &'static str, address: impl Into<SocketAddr>, source: io::Error) -> StartError {
+    let address = address.into();
     if source.kind() == io::ErrorKind::AddrInUse {
         return StartError::PortTaken { service, address };
     }

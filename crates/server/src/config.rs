@@ -1,11 +1,13 @@
 //! What a boot server is told when it starts.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bootgate_netboot::dhcp::InterfaceId;
+use bootgate_netboot::dhcp6::SubnetConfig;
+use bootgate_netboot::ra::Advertisement;
 use bootgate_store::StoreError;
 
 /// How the servers of one segment are set up.
@@ -13,6 +15,8 @@ use bootgate_store::StoreError;
 pub struct ServerConfig {
     /// The servers' address on the segment.
     pub server_ip: Ipv4Addr,
+    /// How the segment is served over IPv6; `None` where it is not.
+    pub ip6: Option<Ip6Config>,
     /// Length of the segment's prefix, 1 to 30.
     pub prefix_len: u8,
     /// Addresses to lease out.
@@ -44,6 +48,40 @@ pub struct ServerConfig {
     pub services: Services,
     /// What one client may take.
     pub limits: Limits,
+}
+
+/// How a segment is served over IPv6. TFTP and HTTP listen on the same ports as over IPv4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ip6Config {
+    /// The servers' address on the segment that clients are told: one they reach without a scope, so no link-local one.
+    pub address: Ipv6Addr,
+    /// The interface's link-local address, where the servers listen on it too, and advertise from it.
+    pub link_local: Option<Ipv6Addr>,
+    /// Whether DHCPv6 is served (port 547).
+    pub dhcp: bool,
+    /// The segment's own prefix: what DHCPv6 gives out there. Its list of interfaces needs no entry.
+    pub subnet: Option<SubnetConfig>,
+    /// What router advertisements say, with [`Services::ra`]; `None`: nothing, and only to who asks.
+    pub advertise: Option<Advertisement>,
+}
+
+impl Ip6Config {
+    /// DHCPv6 with the addresses `range` (`None`: everything but addresses), and advertisements that say so.
+    #[must_use]
+    pub fn new(address: Ipv6Addr, prefix_len: u8, range: Option<RangeInclusive<Ipv6Addr>>) -> Self {
+        let mut advertise = Advertisement::managed(address, prefix_len);
+        advertise.managed = range.is_some();
+        for prefix in &mut advertise.prefixes {
+            prefix.autonomous = range.is_none();
+        }
+        Self {
+            address,
+            link_local: None,
+            dhcp: true,
+            subnet: Some(SubnetConfig::new(address, prefix_len, range)),
+            advertise: Some(advertise),
+        }
+    }
 }
 
 /// Which servers to start.
@@ -110,6 +148,7 @@ impl ServerConfig {
     pub fn new(server_ip: Ipv4Addr, prefix_len: u8, pool: RangeInclusive<Ipv4Addr>) -> Self {
         Self {
             server_ip,
+            ip6: None,
             prefix_len,
             pool,
             lease: Duration::from_secs(3600),
@@ -138,7 +177,7 @@ pub enum StartError {
         /// `dhcp`, `tftp` or `http`.
         service: &'static str,
         /// Where it was to listen.
-        address: SocketAddrV4,
+        address: SocketAddr,
     },
     /// A socket could not be opened for another reason.
     #[error("open the {service} server's socket on `{address}`: {source}")]

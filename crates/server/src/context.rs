@@ -1,6 +1,6 @@
 //! What the servers of one interface share: their configuration, and their view onto what all interfaces share.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{ServerConfig, Shared};
 pub(crate) struct Context {
     pub(crate) config: ServerConfig,
     /// The HTTP server's address as clients are told it.
-    pub(crate) http: SocketAddrV4,
+    pub(crate) http: SocketAddr,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -37,7 +37,7 @@ impl Deref for Context {
 }
 
 impl Context {
-    pub(crate) fn new(config: ServerConfig, http: SocketAddrV4, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(config: ServerConfig, http: SocketAddr, shared: Arc<Shared>) -> Self {
         Self {
             config,
             http,
@@ -47,11 +47,10 @@ impl Context {
 
     /// The machine that leased this address.
     pub(crate) fn mac_of(&self, peer: IpAddr) -> Option<MacAddr> {
-        let ip: Ipv4Addr = match peer {
-            IpAddr::V4(ip) => ip,
-            IpAddr::V6(ip) => ip.to_ipv4_mapped()?,
-        };
-        self.responder().lease_of(self.now(), ip)
+        match peer.to_canonical() {
+            IpAddr::V4(ip) => self.responder().lease_of(self.now(), ip),
+            IpAddr::V6(ip) => self.mac_of6(ip),
+        }
     }
 
     /// Tells what happened to a machine, for the attempt it is armed for.
@@ -121,9 +120,10 @@ impl Context {
 
     /// `http://ADDRESS`, with the port where it is not 80.
     pub(crate) fn base_url(&self) -> String {
-        match self.http.port() {
-            80 => format!("http://{}", self.http.ip()),
-            port => format!("http://{}:{port}", self.http.ip()),
+        match self.http {
+            SocketAddr::V4(http) if http.port() == 80 => format!("http://{}", http.ip()),
+            SocketAddr::V6(http) if http.port() == 80 => format!("http://[{}]", http.ip()),
+            http => format!("http://{http}"),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bootgate_events::{EventKind, MacAddr};
-use bootgate_netboot::ra::answer_frame;
+use bootgate_netboot::ra::{Advertisement, Sender};
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use crate::PacketSocket;
 use crate::context::{Context, ERRORS_IN_A_ROW};
@@ -68,12 +69,30 @@ impl Packets {
     }
 }
 
-/// Answers router solicitations until it is stopped.
+/// Answers router solicitations until it is stopped, and advertises without being asked where there is something to
+/// say.
 pub(crate) async fn run(context: Arc<Context>, packets: Packets) {
+    let ip6 = context.config.ip6.as_ref();
+    let said = ip6.and_then(|ip6| ip6.advertise.clone());
+    let mut sender = Sender::new(packets.mac);
+    if let Some(address) = ip6.and_then(|ip6| ip6.link_local) {
+        sender.address = address;
+    }
+    let mut next = said.as_ref().map(|_| Instant::now());
+    let mut sent = 0;
+    let said = said.unwrap_or_default();
     let mut buffer = [0; FRAME_MAX];
     let mut errors = 0;
     loop {
-        let received = packets.receive(&mut buffer).await;
+        let received = tokio::select! {
+            received = packets.receive(&mut buffer) => received,
+            () = at(next) => {
+                unsolicited(&context, &packets, &sender.to_all(&said)).await;
+                sent += 1;
+                next = Some(Instant::now() + Advertisement::interval(sent));
+                continue;
+            }
+        };
         let len = match received {
             Ok(len) => len,
             Err(error) if errors < ERRORS_IN_A_ROW => {
@@ -88,7 +107,7 @@ pub(crate) async fn run(context: Arc<Context>, packets: Packets) {
         };
         errors = 0;
         let frame = &buffer[..len.min(FRAME_MAX)];
-        let Some((mac, answer)) = answer_frame(frame, packets.mac) else {
+        let Some((mac, answer)) = sender.answer(frame, &said) else {
             continue;
         };
         match packets.send(&answer).await {
@@ -98,5 +117,20 @@ pub(crate) async fn run(context: Arc<Context>, packets: Packets) {
                 context.dropped("ra", Some(mac), &reason);
             }
         }
+    }
+}
+
+async fn unsolicited(context: &Context, packets: &Packets, frame: &[u8]) {
+    if let Err(error) = packets.send(frame).await {
+        let reason = format!("send an unsolicited router advertisement: {error}");
+        context.dropped("ra", None, &reason);
+    }
+}
+
+/// Waits until then, or for ever.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bootgate_events::{AttemptId, EventKind, MacAddr};
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{InterfaceId, LeaseEntry, Responder};
+use bootgate_netboot::dhcp6;
 use bootgate_netboot::policy::MachineLookup;
 use bootgate_store::Store;
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ pub type SharedLookup = Arc<dyn MachineLookup + Send + Sync>;
 pub struct SharedParts {
     /// The DHCP server's decisions and its table of leases, for all interfaces.
     pub responder: Responder,
+    /// The same for DHCPv6, where that is served: see [`crate::dhcp6_responder`].
+    pub responder6: Option<dhcp6::Responder>,
     /// The machines of a gate, and their attempts.
     pub machines: Arc<Machines>,
     /// Tells the DHCP server what a machine may boot.
@@ -50,6 +53,7 @@ impl SharedParts {
         let machines = Arc::<Machines>::default();
         Self {
             responder,
+            responder6: None,
             lookup: Arc::clone(&machines) as SharedLookup,
             desk: Arc::clone(&machines) as Arc<dyn Desk>,
             machines,
@@ -80,6 +84,9 @@ impl SharedParts {
             })
         });
         self.responder.restore(self.clock.now(), entries);
+        if let Some(responder) = &mut self.responder6 {
+            responder.restore(self.clock.now(), crate::dhcp6::entries(&kept));
+        }
         let writer = LeaseWriter::start(store, Arc::clone(&self.sink));
         self.leases = Some(writer.map_err(StartError::Thread)?);
         Ok(())
@@ -95,6 +102,7 @@ pub struct Shared {
     pub(crate) plain_clients: bool,
     sink: EventSink,
     responder: Mutex<Responder>,
+    responder6: Mutex<Option<dhcp6::Responder>>,
     clock: Clock,
     transfers: AtomicU64,
     drops: Mutex<Drops>,
@@ -114,6 +122,7 @@ impl Shared {
             plain_clients: parts.plain_clients,
             sink: parts.sink,
             responder: Mutex::new(parts.responder),
+            responder6: Mutex::new(parts.responder6),
             clock: parts.clock,
             transfers: AtomicU64::new(0),
             drops: Mutex::default(),
@@ -137,6 +146,13 @@ impl Shared {
     /// The DHCP server's decisions and its table of leases. Hold it shortly: every message waits for it.
     pub fn responder(&self) -> MutexGuard<'_, Responder> {
         self.responder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for DHCPv6; `None` where that is not served.
+    pub fn responder6(&self) -> MutexGuard<'_, Option<dhcp6::Responder>> {
+        self.responder6
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -71,7 +71,7 @@ async fn a_taken_port_is_named() {
         let error = start_error(config).await;
         let wanted = SocketAddrV4::new(ip, port);
         assert!(
-            matches!(&error, StartError::PortTaken { service, address } if *service == name && *address == wanted),
+            matches!(&error, StartError::PortTaken { service, address } if *service == name && *address == wanted.into()),
             "{error}"
         );
         let text = error.to_string();

@@ -14,8 +14,8 @@ use crate::policy::ArchTable;
 /// An interface the server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceConfig {
-    /// The kernel's name for it.
-    pub name: String,
+    /// Its number.
+    pub id: InterfaceId,
     /// The servers' address that boot URLs name: one that clients reach without a scope, so no link-local one.
     pub address: Ipv6Addr,
     /// Port of the HTTP server that boot URLs name.
@@ -104,7 +104,7 @@ impl fmt::Display for SubnetConfig {
 pub struct DhcpConfig {
     /// The server's own DUID, which must stay the same over restarts.
     pub duid: Vec<u8>,
-    /// The interfaces it listens on; [`InterfaceId`] counts them from 0.
+    /// The interfaces it listens on.
     pub interfaces: Vec<InterfaceConfig>,
     /// The subnets it knows; `SubnetId` counts them from 0.
     pub subnets: Vec<SubnetConfig>,
@@ -126,13 +126,13 @@ pub struct DhcpConfig {
 }
 
 impl DhcpConfig {
-    /// A server without interfaces and subnets, whose DUID follows from a hardware address: preference 255,
+    /// A server without interfaces and subnets, whose DUID follows from an address of its own: preference 255,
     /// authoritative, ten minutes of quarantine, a tenth kept for known machines.
     #[must_use]
-    pub fn new(mac: MacAddr) -> Self {
+    pub fn new(address: Ipv6Addr) -> Self {
         Self {
-            // DUID-LL (RFC 8415 section 11.4) of Ethernet.
-            duid: [&[0, 3, 0, 1][..], &mac.0].concat(),
+            // Type 4 has 16 bytes that nobody looks into (RFC 6355).
+            duid: [&[0, 4][..], &address.octets()].concat(),
             interfaces: Vec::new(),
             subnets: Vec::new(),
             preference: 255,

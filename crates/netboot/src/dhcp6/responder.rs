@@ -126,8 +126,9 @@ impl Responder {
             machines,
         };
         let (kind, associations) = self.decide(&ask, outcome)?;
-        let interface = self.config.interfaces.get(datagram.interface.0);
-        let interface = interface
+        let mut interfaces = self.config.interfaces.iter();
+        let interface = interfaces
+            .find(|interface| interface.id == datagram.interface)
             .ok_or_else(|| dropped(DropReason::Off, "nothing is served on this interface"))?;
         let decision = self.decision(&ask, interface);
         let making = Making {
