@@ -15,6 +15,7 @@ mod machine;
 mod media;
 mod report;
 mod run;
+mod segment;
 mod serve;
 mod state;
 mod status;

@@ -1,0 +1,228 @@
+//! What the configuration means on this host: interfaces, addresses, network boot programs.
+
+use std::io;
+use std::path::Path;
+
+use bootgate_hostnet::host::HostInterface;
+use bootgate_netboot::dhcp::{DhcpMode, InterfaceId};
+use bootgate_netboot::policy::{ArchTable, arch};
+use bootgate_scenario::{Firmware, NbpPlan};
+use bootgate_server::lab::{LabConfig, LabInterface};
+use bootgate_server::{ServerConfig, Services};
+
+use super::config::{Interface, Settings};
+
+/// A configuration that fits this host.
+pub(super) struct Resolved {
+    /// For the server.
+    pub(super) lab: LabConfig,
+    /// The interfaces, in the configuration's order.
+    pub(super) hosts: Vec<HostInterface>,
+    /// What will not work though nothing is wrong.
+    pub(super) notes: Vec<String>,
+}
+
+/// Why this host cannot serve it.
+#[derive(Debug)]
+pub(super) struct Unusable {
+    /// What is wrong.
+    pub(super) error: String,
+    /// What to do about it.
+    pub(super) hint: String,
+}
+
+impl Unusable {
+    fn new(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// Looks at this host's interfaces and files.
+///
+/// # Errors
+/// An interface is missing, down, or without the address.
+pub(super) fn resolve(settings: &Settings) -> Result<Resolved, Unusable> {
+    let mut lab = settings.lab.clone();
+    let mut hosts = Vec::new();
+    for interface in &settings.interfaces {
+        let (host, served) = served(interface, settings)?;
+        hosts.push(host);
+        lab.interfaces.push(served);
+    }
+    subnets(settings, &mut lab)?;
+    // With another server beside it, nobody is in charge: what it does not know is left to the other.
+    lab.authoritative = !settings
+        .interfaces
+        .iter()
+        .any(|interface| interface.beside_others);
+    let notes = programs(settings, &mut lab);
+    Ok(Resolved { lab, hosts, notes })
+}
+
+fn served(
+    interface: &Interface,
+    settings: &Settings,
+) -> Result<(HostInterface, LabInterface), Unusable> {
+    let name = &interface.name;
+    let host = HostInterface::open(name).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => not_there(name),
+            _ => {
+                "a boot server serves Ethernet segments: cards, bridges, VLAN interfaces".to_owned()
+            }
+        };
+        Unusable::new(format!("serve `{name}`: {error}"), hint)
+    })?;
+    if !host.up {
+        let error = format!("serve `{name}`: it is down");
+        return Err(Unusable::new(error, format!("ip link set {name} up")));
+    }
+    let (address, prefix_len) = match interface.address {
+        None => host.addresses.first().copied().ok_or_else(|| {
+            Unusable::new(
+                format!("serve `{name}`: it has no IPv4 address"),
+                format!("give it one that stays: ip address add 10.0.0.1/24 dev {name}"),
+            )
+        })?,
+        Some(address) => {
+            let found = host.addresses.iter().find(|(have, _)| *have == address);
+            *found.ok_or_else(|| {
+                Unusable::new(
+                    format!("serve `{name}`: it does not have the address `{address}`"),
+                    format!("ip address add {address}/24 dev {name}, or take `address` out of the configuration"),
+                )
+            })?
+        }
+    };
+    if !(1..=30).contains(&prefix_len) {
+        let error =
+            format!("serve `{name}`: its address `{address}/{prefix_len}` is of no segment");
+        let hint = format!(
+            "give it an address with the segment's prefix: ip address add {address}/24 dev {name}"
+        );
+        return Err(Unusable::new(error, hint));
+    }
+    let server = ServerConfig {
+        http_port: interface.http_port,
+        mtu: host.mtu().unwrap_or(1500),
+        pxe: interface.dhcp != DhcpMode::Off,
+        services: Services {
+            dhcp: interface.dhcp != DhcpMode::Off,
+            ra: false,
+            tftp: interface.tftp,
+            http: true,
+        },
+        limits: settings.limits,
+        ..ServerConfig::new(address, prefix_len, address..=address)
+    };
+    let served = LabInterface {
+        name: name.clone(),
+        dhcp: interface.dhcp,
+        server,
+    };
+    Ok((host, served))
+}
+
+/// What to do about an interface that is not there.
+fn not_there(name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((parent, id)) if id.parse::<u16>().is_ok() => {
+            format!("make it: ip link add link {parent} name {name} type vlan id {id}")
+        }
+        _ => "list this host's interfaces with: ip link".to_owned(),
+    }
+}
+
+/// Finds the interfaces of each subnet.
+fn subnets(settings: &Settings, lab: &mut LabConfig) -> Result<(), Unusable> {
+    for subnet in &settings.subnets {
+        let mut v4 = subnet.v4.clone();
+        if v4.interfaces.is_empty() {
+            let inside = lab.interfaces.iter().enumerate();
+            let inside = inside.filter(|(_, interface)| v4.contains(interface.server.server_ip));
+            v4.interfaces = inside.map(|(index, _)| InterfaceId(index)).collect();
+        }
+        lab.subnets.push(v4);
+    }
+    for (index, interface) in lab.interfaces.iter().enumerate() {
+        let served = |subnet: &bootgate_netboot::dhcp::SubnetConfig| {
+            subnet.interfaces.contains(&InterfaceId(index))
+        };
+        if interface.dhcp == DhcpMode::Full && !lab.subnets.iter().any(served) {
+            let (name, address) = (&interface.name, interface.server.server_ip);
+            return Err(Unusable::new(
+                format!(
+                    "serve `{name}`: its address `{address}` is in no subnet of the configuration"
+                ),
+                format!(
+                    "add [[subnet]] with its network, or name the interface in one: interface = \"{name}\""
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Finds the network boot programs that the configuration does not name. Says what is missing.
+fn programs(settings: &Settings, lab: &mut LabConfig) -> Vec<String> {
+    let lacks =
+        |table: &ArchTable, code: u16| table.row(code).is_some_and(|row| row.bootfile.is_none());
+    let mut table = lab.architectures.clone();
+    if let Some(folder) = &settings.folder {
+        lab.artifacts.push((String::new(), folder.clone()));
+        for (code, usual) in ArchTable::with_ipxe().rows() {
+            if let Some(file) = &usual.bootfile
+                && lacks(&table, code)
+                && folder.join(file.as_ref()).is_file()
+            {
+                table = named(table, code, file);
+            }
+        }
+    }
+    let mut notes = Vec::new();
+    for (code, firmware) in [
+        (arch::BIOS, Firmware::Bios),
+        (arch::UEFI_X64, Firmware::Uefi),
+    ] {
+        if !lacks(&table, code) {
+            continue;
+        }
+        let found = NbpPlan::default().locate(firmware);
+        let parts = found
+            .as_deref()
+            .ok()
+            .and_then(|path| Some((path.parent()?, path.file_name()?)));
+        let Some((folder, file)) = parts else {
+            notes.push(format!(
+                "no network boot program for {}: install iPXE (apt-get install ipxe), or name a file in [boot]",
+                table.name(code)
+            ));
+            continue;
+        };
+        give(lab, folder);
+        table = named(table, code, &file.to_string_lossy());
+    }
+    lab.architectures = table;
+    notes
+}
+
+fn named(table: ArchTable, code: u16, file: &str) -> ArchTable {
+    match table.row(code).cloned() {
+        Some(row) => table.with(code, row.with_bootfile(file.to_owned())),
+        None => table,
+    }
+}
+
+/// Gives out a folder once.
+fn give(lab: &mut LabConfig, folder: &Path) {
+    let there = lab
+        .artifacts
+        .iter()
+        .any(|(prefix, have)| prefix.is_empty() && have == folder);
+    if !there {
+        lab.artifacts.push((String::new(), folder.to_owned()));
+    }
+}

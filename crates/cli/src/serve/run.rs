@@ -1,0 +1,264 @@
+//! The server, from start to stop.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bootgate_harness::InterfaceSockets;
+use bootgate_netboot::dhcp::DhcpMode;
+use bootgate_server::control::{Control, ControlServer, Names};
+use bootgate_server::lab::{LabConfig, LabServer};
+use bootgate_server::{SocketSource, StartError};
+use bootgate_store::sqlite::Sqlite;
+use bootgate_store::{Store, StoreError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::config::{STATE, Settings};
+use super::log::{self, Log};
+use super::resolve::{Resolved, Unusable};
+use super::{holders, others, table, warnings};
+use crate::args::Format;
+use crate::exit::{self, INFRA};
+
+/// Longest time for everything to be put away.
+const STOP: Duration = Duration::from_secs(15);
+
+/// Serves until SIGINT or SIGTERM. Two threads are enough: what waits for the disk has threads of its own.
+pub(super) fn run(settings: &Settings, resolved: Resolved, format: Format) -> ExitCode {
+    warnings::Warnings::install();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let code = match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(Box::pin(serve(settings, resolved, format)));
+            runtime.shutdown_timeout(STOP);
+            code
+        }
+        Err(error) => Err(Unusable {
+            error: format!("start the runtime: {error}"),
+            hint: String::new(),
+        }),
+    };
+    match code {
+        Ok(code) => code,
+        Err(Unusable { error, hint }) => exit::fail(INFRA, &error, &hint),
+    }
+}
+
+async fn serve(
+    settings: &Settings,
+    resolved: Resolved,
+    format: Format,
+) -> Result<ExitCode, Unusable> {
+    let Resolved { lab, hosts, notes } = resolved;
+    // From here on a signal is not lost, however early it comes.
+    let mut signals = Signals::new()?;
+    let store = open(&settings.state)?;
+    tokio::select! {
+        alone = alone(settings, &lab, &store) => alone?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    }
+    let sockets = hosts
+        .into_iter()
+        .map(|host| Arc::new(InterfaceSockets::new(host)) as Arc<dyn SocketSource>)
+        .collect();
+    let server = LabServer::start(lab.clone(), store, sockets).await;
+    let server = server.map_err(|error| not_started(&error))?;
+    let mut events = server.control().subscribe();
+    let control = Control::running(server.control(), Names::of(&lab))
+        .with_waker(Arc::new(crate::wol::wake))
+        .router();
+    let control = match ControlServer::start(&settings.state, control) {
+        Ok(control) => control,
+        Err(error) => {
+            server.stop().await;
+            return Err(Unusable {
+                error: format!("open the control socket: {error}"),
+                hint: "one server has one state folder: give each its own with [state] folder"
+                    .to_owned(),
+            });
+        }
+    };
+    say_ready(settings, &lab, &notes, format);
+    let mut log = Log::new(format);
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            event = events.recv() => match event {
+                Ok((attempt, event)) => log.event(&attempt, &event),
+                Err(RecvError::Lagged(count)) => log.missed(count),
+                Err(RecvError::Closed) => break,
+            },
+        }
+    }
+    log::line("server", "stopping");
+    let stopped = async {
+        control.stop().await;
+        server.stop().await;
+    };
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP, stopped) => if stopped.is_err() {
+            log::line("server", "not everything was put away in time; nothing that was acknowledged is lost");
+        },
+        () = signals.next() => return Ok(ExitCode::from(130)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the state, which belongs to this process alone from now on.
+fn open(folder: &Path) -> Result<Arc<dyn Store>, Unusable> {
+    match Sqlite::open(folder) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => {
+            let hint = match error {
+                StoreError::InUse { .. } => {
+                    "a server runs already; one server has one state folder"
+                }
+                StoreError::Newer { .. } => {
+                    "run the version that wrote it, or restore a backup made by this one"
+                }
+                StoreError::Full { .. } => {
+                    "make room on the disk, or name another folder with [state] folder"
+                }
+                _ => "name a folder that this user may write with [state] folder",
+            };
+            Err(Unusable {
+                error: error.to_string(),
+                hint: hint.to_owned(),
+            })
+        }
+    }
+}
+
+/// Makes sure that nobody else gives out addresses where this server is about to begin with it.
+async fn alone(
+    settings: &Settings,
+    lab: &LabConfig,
+    store: &Arc<dyn Store>,
+) -> Result<(), Unusable> {
+    let strange = others::strange_segments(settings, lab, &**store).map_err(|error| Unusable {
+        error: error.to_string(),
+        hint: String::new(),
+    })?;
+    // Elsewhere the answers are only told, by who listens for them on each interface.
+    let rest = settings
+        .interfaces
+        .iter()
+        .filter(|interface| interface.dhcp == DhcpMode::Full);
+    let rest: Vec<String> = rest
+        .map(|interface| interface.name.clone())
+        .filter(|name| !strange.contains(name))
+        .collect();
+    if !rest.is_empty() {
+        tokio::task::spawn_blocking(move || {
+            for other in others::look(&rest) {
+                let text = format!(
+                    "ANOTHER DHCP SERVER on {}: {}",
+                    other.interface, other.words
+                );
+                log::line("server", &text);
+            }
+        });
+    }
+    if strange.is_empty() {
+        return Ok(());
+    }
+    log::line("server", "looking for other DHCP servers");
+    let found = tokio::task::spawn_blocking(move || others::look(&strange)).await;
+    let found = found.unwrap_or_default();
+    let Some(first) = found.first() else {
+        return Ok(());
+    };
+    let words: Vec<&str> = found.iter().map(|other| other.words.as_str()).collect();
+    Err(Unusable {
+        error: format!(
+            "another DHCP server gives out addresses on `{}`: {}",
+            first.interface,
+            words.join("; ")
+        ),
+        hint: "two of them give machines wrong addresses: set dhcp = \"proxy\" to work beside it, switch it off, or set beside_others = true where both are meant to be".to_owned(),
+    })
+}
+
+fn not_started(error: &StartError) -> Unusable {
+    let hint = match error {
+        StartError::PortTaken { service, address } => taken(service, address.port()),
+        StartError::Socket { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            "run as root, or with the capabilities NET_BIND_SERVICE and NET_RAW".to_owned()
+        }
+        _ => String::new(),
+    };
+    Unusable {
+        error: error.to_string(),
+        hint,
+    }
+}
+
+/// Who has the port, and what to do about it.
+fn taken(service: &str, port: u16) -> String {
+    let who = match holders::holders(port, service == "http").as_slice() {
+        [] => format!("find out who has it with: ss -lnp 'sport = :{port}'"),
+        some => format!("{} has it", some.join(" and ")),
+    };
+    let what = match port {
+        67 => {
+            "; stop it, or keep it off this interface (dnsmasq: except-interface and bind-dynamic; systemd-networkd: DHCPServer=no), or set dhcp = \"off\" and see --dhcp-settings"
+        }
+        4011 => "; it is another boot server: stop it",
+        69 => "; stop it (tftpd-hpa, dnsmasq's enable-tftp), or set tftp = false",
+        _ => "; stop it, or set another http_port",
+    };
+    who + what
+}
+
+fn say_ready(settings: &Settings, lab: &LabConfig, notes: &[String], format: Format) {
+    let state = settings.state.display().to_string();
+    if format == Format::Json {
+        return exit::say(&table::json(lab, &state).to_string());
+    }
+    for line in table::served(lab).into_iter().chain(table::known(lab)) {
+        exit::say(&line);
+    }
+    for note in notes {
+        exit::say(&format!("note: {note}"));
+    }
+    let elsewhere = match state.as_str() {
+        STATE => String::new(),
+        state => format!("BOOTGATE_STATE={state} "),
+    };
+    exit::say(&format!(
+        "state in {state}; see machines appear with: {elsewhere}bootgate machine list"
+    ));
+}
+
+/// The signals that end the server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Unusable> {
+        let failed = |error: std::io::Error| Unusable {
+            error: format!("listen for signals: {error}"),
+            hint: String::new(),
+        };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
