@@ -2,6 +2,8 @@
 
 mod gate;
 
+pub(crate) use gate::flashed;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
@@ -120,15 +122,6 @@ impl Machines {
             .iter()
             .find(|rule| rule.on == FaultTrigger::Serve(role))?;
         Some(rule.action)
-    }
-
-    /// The machine whose current attempt has this nonce.
-    pub(crate) fn by_nonce(&self, nonce: &str) -> Option<MacAddr> {
-        let machines = self.lock();
-        let found = machines
-            .iter()
-            .find(|(_, armed)| armed.attempt.as_str() == nonce);
-        found.map(|(mac, _)| *mac)
     }
 }
 

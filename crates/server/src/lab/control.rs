@@ -3,19 +3,28 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use bootgate_api::{Explanation, FlashOrder, Machine, UnixMicros};
+use bootgate_api::{BootMode, ExplainStep, Explanation, FlashOrder, Machine, UnixMicros};
 use bootgate_events::{AttemptId, Event, MacAddr};
+use bootgate_netboot::dhcp::Asked;
 use bootgate_store::{MachineChange, Store, StoreError};
 use tokio::sync::broadcast;
+
+use super::decide::{Next, local_how};
+use super::known::Known;
+use super::library::Library;
+use super::recorder::Health;
+use crate::Shared;
+use crate::desk::BootLoader;
 
 /// Events that a slow listener may be behind before it loses some.
 const LIVE_EVENTS: usize = 4096;
 
 /// A running lab. Changes of machines and leases go through it, so that what the servers hold in memory follows.
 pub struct Lab {
-    store: Arc<dyn Store>,
-    live: broadcast::Sender<(AttemptId, Event)>,
+    parts: LabParts,
+    started: UnixMicros,
 }
 
 /// How a lab's server is.
@@ -66,57 +75,120 @@ pub struct ForeignServer {
     pub last_seen: UnixMicros,
 }
 
+/// What a [`Lab`] is made of.
+pub(super) struct LabParts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) live: broadcast::Sender<(AttemptId, Event)>,
+    pub(super) known: Arc<Known>,
+    pub(super) library: Arc<Library>,
+    pub(super) health: Arc<Health>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) listening: Vec<(String, String, String)>,
+}
+
+/// A channel for live events.
+pub(super) fn live() -> broadcast::Sender<(AttemptId, Event)> {
+    broadcast::channel(LIVE_EVENTS).0
+}
+
 impl Lab {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(parts: LabParts) -> Self {
         Self {
-            store,
-            live: broadcast::channel(LIVE_EVENTS).0,
+            parts,
+            started: now(),
         }
     }
 
     /// The store, for reading. What is written must go through this type.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        &self.parts.store
     }
 
-    /// Every event of every attempt from now on. A listener that is too slow loses events and is told so.
+    /// Every event of every attempt from now on, each once it is stored. A listener that is too slow loses events and
+    /// is told so.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<(AttemptId, Event)> {
-        self.live.subscribe()
+        self.parts.live.subscribe()
     }
 
-    /// How the server is. Blocks for the storage.
+    /// How the server is. Does not block.
     ///
     /// # Errors
-    /// The storage failed.
+    /// None now.
     pub fn status(&self) -> Result<LabStatus, StoreError> {
-        Ok(LabStatus::default())
+        let LabParts {
+            known,
+            health,
+            shared,
+            listening,
+            ..
+        } = &self.parts;
+        let dropped = shared.drops().into_iter();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Ok(LabStatus {
+            started: self.started,
+            listening: listening.clone(),
+            machines: count(known.count()),
+            open_attempts: count(known.open_count()),
+            dropped: dropped
+                .map(|((service, reason), count)| ((service.to_owned(), reason.to_owned()), count))
+                .collect(),
+            lost_events: health.lost.load(Ordering::Relaxed),
+            foreign_servers: health.foreign(),
+            storage_error: health.storage_error(),
+        })
     }
 
     /// As [`Store::set_machine`]. Blocks for the storage.
     ///
     /// # Errors
-    /// As there.
+    /// As there; and where the server has no image, installer or script of that name.
     pub fn set_machine(
         &self,
         mac: &MacAddr,
         change: &MachineChange,
     ) -> Result<Machine, StoreError> {
-        self.store.set_machine(mac, change, now())
+        if let Some(boot) = &change.boot {
+            self.check_mode(boot)?;
+        }
+        let machine = self.parts.store.set_machine(mac, change, now())?;
+        self.parts.known.refresh(mac)?;
+        Ok(machine)
     }
 
     /// As [`Store::arm_flash`]. Blocks for the storage.
     ///
     /// # Errors
-    /// As there; and where the server has no image of that name.
+    /// As there; and where the server has no image of that name, or no live environment.
     pub fn arm_flash(
         &self,
         mac: &MacAddr,
         order: &FlashOrder,
         always: bool,
     ) -> Result<Machine, StoreError> {
-        self.store.arm_flash(mac, order, always, now())
+        self.check_mode(&BootMode::FlashOnce(order.clone()))?;
+        let machine = self.parts.store.arm_flash(mac, order, always, now())?;
+        self.parts.known.refresh(mac)?;
+        Ok(machine)
+    }
+
+    /// Whether the server has what a mode needs.
+    fn check_mode(&self, boot: &BootMode) -> Result<(), StoreError> {
+        let next = match boot {
+            BootMode::Local => Next::Local,
+            BootMode::FlashOnce(order) | BootMode::FlashAlways(order) => Next::Flash(order.clone()),
+            BootMode::Inventory => Next::Inventory,
+            BootMode::Install { installer } => Next::Install(installer.clone()),
+            BootMode::Script { script } => Next::Script(script.clone()),
+        };
+        match self.parts.library.missing(&next, BootLoader::Ipxe) {
+            Some(why) => Err(StoreError::Refused {
+                doing: format!("set the mode `{}`", boot.name()),
+                why,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// As [`Store::forget_machine`]. Blocks for the storage.
@@ -124,7 +196,9 @@ impl Lab {
     /// # Errors
     /// As there.
     pub fn forget_machine(&self, mac: &MacAddr) -> Result<bool, StoreError> {
-        self.store.forget_machine(mac)
+        let known = self.parts.store.forget_machine(mac)?;
+        self.parts.known.refresh(mac)?;
+        Ok(known)
     }
 
     /// As [`Store::forget_lease`]; the DHCP server forgets it too. Blocks for the storage.
@@ -132,22 +206,78 @@ impl Lab {
     /// # Errors
     /// As there.
     pub fn forget_lease(&self, ip: IpAddr) -> Result<bool, StoreError> {
-        self.store.forget_lease(ip)
+        let stored = self.parts.store.forget_lease(ip)?;
+        let held = match ip {
+            IpAddr::V4(ip) => self.parts.shared.responder().forget(ip),
+            IpAddr::V6(_) => false,
+        };
+        Ok(stored || held)
     }
 
-    /// Why a machine gets its reply: what it would get now, step by step, if it asked as `asking`. Blocks for the
-    /// storage.
+    /// Why a machine gets its reply: what it would get now, step by step, if it asked as `asking`.
     ///
     /// # Errors
-    /// The storage failed.
+    /// None now.
     pub fn explain(&self, mac: &MacAddr, asking: &AskingAs) -> Result<Explanation, StoreError> {
-        let _ = (mac, asking);
-        Ok(Explanation::default())
+        let machine = self.parts.known.machine(mac);
+        let last = machine.as_ref().and_then(|machine| machine.architecture);
+        let class = asking.class.clone();
+        let mut asked = Asked::new(*mac);
+        match class.as_deref() {
+            Some("") => {}
+            // iPXE says so by its user class; its vendor class is that of firmware.
+            Some(user @ ("iPXE" | "bootgate")) => {
+                asked.class = Some("PXEClient".to_owned());
+                asked.user_class = Some(user.to_owned());
+            }
+            class => asked.class = Some(class.unwrap_or("PXEClient").to_owned()),
+        }
+        if class.as_deref() != Some("") {
+            asked.architectures = asking.architecture.or(last).into_iter().collect();
+        }
+        let shared = &self.parts.shared;
+        let now = shared.now();
+        let mut explanation = shared.responder().explain(now, &asked, &*shared.lookup);
+        let attempt = match self.parts.known.attempt(mac) {
+            Some(attempt) => format!("`{attempt}` is open"),
+            None => "none is open".to_owned(),
+        };
+        explanation.steps.push(ExplainStep {
+            about: "attempt".to_owned(),
+            found: attempt,
+        });
+        if let Some(machine) = machine {
+            explanation.steps.push(ExplainStep {
+                about: "script".to_owned(),
+                found: self.script_in_words(&machine),
+            });
+        }
+        Ok(explanation)
+    }
+
+    /// What a machine's script would do now.
+    fn script_in_words(&self, machine: &Machine) -> String {
+        let next = self.parts.known.next(machine);
+        if let Some(why) = self.parts.library.missing(&next, BootLoader::Ipxe) {
+            return format!("says that it may not boot, and stops: {why}");
+        }
+        match next {
+            Next::Local => format!(
+                "boots its own disk: {}",
+                local_how(&machine.local, machine.architecture)
+            ),
+            Next::Refused(why) => format!("says that it may not boot, and stops: {why}"),
+            Next::Flash(order) => format!("flashes image `{}`", order.image),
+            Next::Inventory => "takes an inventory".to_owned(),
+            Next::Install(name) => format!("boots installer `{name}`"),
+            Next::Script(name) => format!("is the operator's script `{name}`"),
+        }
     }
 }
 
 /// Now, on the wall clock.
-pub(crate) fn now() -> UnixMicros {
+#[must_use]
+pub fn now() -> UnixMicros {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     UnixMicros(since.map_or(0, |since| {
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

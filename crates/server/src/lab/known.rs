@@ -1,0 +1,166 @@
+//! What the servers must know at once: the machines and their open attempts, in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use bootgate_api::{BootMode, DiskState, LocalBoot, Machine, UnixMicros};
+use bootgate_events::{AttemptId, MacAddr};
+use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
+use bootgate_store::{Store, StoreError};
+
+use super::decide::{self, Next};
+use super::{LabConfig, LocalBootDefault};
+
+/// The machines as the store has them, and which of them have an attempt without a verdict.
+pub(super) struct Known {
+    store: Arc<dyn Store>,
+    machines: RwLock<HashMap<MacAddr, Machine>>,
+    open: RwLock<HashMap<MacAddr, AttemptId>>,
+    /// Held while a machine is read from the store and put here, so that what is older never replaces what is newer.
+    refreshing: Mutex<()>,
+    pub(super) rules: Rules,
+}
+
+/// What the configuration says about machines.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) flash_tries: u32,
+    pub(super) discovery: Option<BootMode>,
+    pub(super) local_boot: LocalBootDefault,
+}
+
+impl Rules {
+    pub(super) fn of(config: &LabConfig) -> Self {
+        Self {
+            flash_tries: config.flash_tries.max(1),
+            discovery: config.discovery.mode.clone(),
+            local_boot: config.local_boot,
+        }
+    }
+}
+
+impl Known {
+    /// Everything the store knows. Blocks for the storage.
+    pub(super) fn load(store: Arc<dyn Store>, rules: Rules) -> Result<Self, StoreError> {
+        let machines = store.machines()?;
+        let machines = machines.into_iter().map(|machine| (machine.mac, machine));
+        Ok(Self {
+            machines: RwLock::new(machines.collect()),
+            open: RwLock::default(),
+            refreshing: Mutex::new(()),
+            store,
+            rules,
+        })
+    }
+
+    fn machines(&self) -> RwLockReadGuard<'_, HashMap<MacAddr, Machine>> {
+        self.machines.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn machine(&self, mac: &MacAddr) -> Option<Machine> {
+        self.machines().get(mac).cloned()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.machines().len()
+    }
+
+    /// Reads a machine from the store again. Blocks for the storage.
+    pub(super) fn refresh(&self, mac: &MacAddr) -> Result<Option<Machine>, StoreError> {
+        let _one = self
+            .refreshing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let machine = self.store.machine(mac)?;
+        let mut machines = self
+            .machines
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &machine {
+            Some(machine) => machines.insert(*mac, machine.clone()),
+            None => machines.remove(mac),
+        };
+        Ok(machine)
+    }
+
+    /// The machine's open attempt.
+    pub(super) fn attempt(&self, mac: &MacAddr) -> Option<AttemptId> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(mac).cloned()
+    }
+
+    pub(super) fn open_count(&self) -> usize {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.len()
+    }
+
+    pub(super) fn set_open(&self, mac: MacAddr, attempt: Option<AttemptId>) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        match attempt {
+            Some(attempt) => open.insert(mac, attempt),
+            None => open.remove(&mac),
+        };
+    }
+
+    /// What a machine gets when it next asks.
+    pub(super) fn next(&self, machine: &Machine) -> Next {
+        let tries = self.rules.flash_tries;
+        decide::next(machine, &machine.boot, machine.local_next, tries)
+    }
+
+    /// Whether a machine that gets this is named no bootfile.
+    pub(super) fn silent(&self, next: &Next) -> bool {
+        *next == Next::Local && self.rules.local_boot == LocalBootDefault::Silent
+    }
+}
+
+/// A machine that is not known, as discovery would make it.
+pub(super) fn stranger(mac: MacAddr, boot: BootMode) -> Machine {
+    Machine {
+        mac,
+        name: None,
+        boot,
+        after_inventory: None,
+        local: LocalBoot::Auto,
+        disk: DiskState::Unknown,
+        local_next: false,
+        failed_flashes: 0,
+        labels: std::collections::BTreeMap::new(),
+        architecture: None,
+        inventory: None,
+        discovered: true,
+        first_seen: UnixMicros(0),
+        last_seen: UnixMicros(0),
+    }
+}
+
+impl MachineLookup for Known {
+    fn machine(&self, mac: &MacAddr) -> Option<BootMachine> {
+        let known = Known::machine(self, mac);
+        let found = known.is_some();
+        let machine = match known {
+            Some(machine) => machine,
+            None => stranger(*mac, self.rules.discovery.clone()?),
+        };
+        let next = self.next(&machine);
+        let mode = machine.boot.name();
+        let mut note = match (&next, machine.local_next) {
+            (Next::Refused(why), _) => format!("mode `{mode}`, and it may not boot: {why}"),
+            (Next::Local, true) => format!("mode `{mode}`, and this boot is its disk's"),
+            (Next::Flash(order), _) => format!("mode `{mode}` with image `{}`", order.image),
+            _ => format!("mode `{mode}`"),
+        };
+        if !found {
+            note = format!("not known, so discovered into {note}");
+        }
+        Some(BootMachine {
+            netboot: !self.silent(&next),
+            bootfiles: Bootfiles::default(),
+            note,
+        })
+    }
+
+    fn is_known(&self, mac: &MacAddr) -> bool {
+        self.machines().contains_key(mac)
+    }
+}

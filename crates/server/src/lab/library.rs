@@ -1,0 +1,310 @@
+//! What a lab gives out: read once at the start.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use bootgate_api::{ExpectedFlash, INDEX_SCHEMA, Sha256Hex};
+use bootgate_events::ArtifactRole;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Deserialize;
+
+use super::{InstallerConfig, LabConfig, LiveConfig};
+use crate::{Artifact, ArtifactName, Artifacts, StartError};
+
+/// Most files of one artifact folder. One that has more is not what the operator meant.
+const FILES_MAX: usize = 100_000;
+
+/// The images, environments, installers and scripts of a lab.
+#[derive(Debug)]
+pub(super) struct Library {
+    pub(super) images: BTreeMap<String, Image>,
+    pub(super) live: Option<Kernel>,
+    pub(super) installers: BTreeMap<String, Kernel>,
+    pub(super) scripts: BTreeMap<String, String>,
+    /// Templates: `cmdline/INSTALLER` and `answer/INSTALLER`.
+    pub(super) templates: Environment<'static>,
+}
+
+/// An image to flash.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    pub(super) expected: ExpectedFlash,
+    pub(super) index: ArtifactName,
+    pub(super) data: ArtifactName,
+}
+
+/// A kernel with its initial RAM disks.
+#[derive(Clone, Debug)]
+pub(super) struct Kernel {
+    pub(super) kernel: ArtifactName,
+    pub(super) initrds: Vec<ArtifactName>,
+    /// Its command line; of an installer, the template's source.
+    pub(super) cmdline: String,
+}
+
+/// The part of a chunk index that the server needs: its chunks may be many.
+#[derive(Deserialize)]
+struct IndexHead {
+    schema: u32,
+    size: u64,
+    image_sha256: Sha256Hex,
+    chunks_sha256: Sha256Hex,
+}
+
+fn wrong(problem: String) -> StartError {
+    StartError::Config(problem)
+}
+
+impl Library {
+    /// Reads what the configuration names and gives it out. Blocks for the disk.
+    pub(super) fn read(config: &LabConfig, artifacts: &Artifacts) -> Result<Self, StartError> {
+        for (prefix, folder) in &config.artifacts {
+            for (name, path) in files_below(prefix, folder)? {
+                let role = role_of(&path);
+                artifacts.insert(name, Artifact::new(path, role));
+            }
+        }
+        let mut library = Self {
+            images: BTreeMap::new(),
+            live: None,
+            installers: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+            templates: environment(),
+        };
+        for (name, folder) in &config.images {
+            let image = read_image(name, folder, artifacts)?;
+            library.images.insert(name.clone(), image);
+        }
+        if let Some(live) = &config.live {
+            library.live = Some(give_live(live, artifacts)?);
+        }
+        for (name, installer) in &config.installers {
+            library.add_installer(name, installer, artifacts)?;
+        }
+        for (name, path) in &config.scripts {
+            let text = read_text("script", name, path)?;
+            library.scripts.insert(name.clone(), text);
+        }
+        Ok(library)
+    }
+
+    fn add_installer(
+        &mut self,
+        name: &str,
+        installer: &InstallerConfig,
+        artifacts: &Artifacts,
+    ) -> Result<(), StartError> {
+        let prefix = format!("installers/{name}");
+        let kernel = give_kernel(
+            &prefix,
+            &installer.kernel,
+            &installer.initrds,
+            &installer.cmdline,
+            artifacts,
+        )?;
+        self.add_template(format!("cmdline/{name}"), installer.cmdline.clone())?;
+        if let Some(path) = &installer.answer {
+            let text = read_text("answer file of installer", name, path)?;
+            self.add_template(format!("answer/{name}"), text)?;
+        }
+        self.installers.insert(name.to_owned(), kernel);
+        Ok(())
+    }
+
+    fn add_template(&mut self, name: String, source: String) -> Result<(), StartError> {
+        self.templates
+            .add_template_owned(name.clone(), source)
+            .map_err(|error| wrong(format!("read template `{name}`: {error:#}")))
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment
+}
+
+fn read_image(name: &str, folder: &Path, artifacts: &Artifacts) -> Result<Image, StartError> {
+    let index_path = folder.join("index.json");
+    let data_path = folder.join("image.zst");
+    let problem = |why: String| {
+        wrong(format!(
+            "read image `{name}` (`{}`): {why}",
+            index_path.display()
+        ))
+    };
+    let file = File::open(&index_path).map_err(|error| problem(error.to_string()))?;
+    let head: IndexHead = serde_json::from_reader(BufReader::new(file))
+        .map_err(|error| problem(error.to_string()))?;
+    if head.schema != INDEX_SCHEMA {
+        let found = head.schema;
+        return Err(problem(format!(
+            "it has schema `{found}`, this version reads `{INDEX_SCHEMA}`"
+        )));
+    }
+    let prefix = format!("images/{name}");
+    let index = give(
+        &prefix,
+        "index.json",
+        &index_path,
+        ArtifactRole::ImageIndex,
+        artifacts,
+    )?;
+    let data = give(
+        &prefix,
+        "image.zst",
+        &data_path,
+        ArtifactRole::Image,
+        artifacts,
+    )?;
+    Ok(Image {
+        expected: ExpectedFlash {
+            image_sha256: head.image_sha256,
+            chunks_sha256: head.chunks_sha256,
+            size: head.size,
+        },
+        index,
+        data,
+    })
+}
+
+fn give_live(live: &LiveConfig, artifacts: &Artifacts) -> Result<Kernel, StartError> {
+    give_kernel(
+        "bootgate-live",
+        &live.kernel,
+        &live.initrds,
+        &live.cmdline,
+        artifacts,
+    )
+}
+
+fn give_kernel(
+    prefix: &str,
+    kernel: &Path,
+    initrds: &[PathBuf],
+    cmdline: &str,
+    artifacts: &Artifacts,
+) -> Result<Kernel, StartError> {
+    let kernel = give(prefix, "kernel", kernel, ArtifactRole::Kernel, artifacts)?;
+    let initrds = initrds.iter().enumerate().map(|(number, path)| {
+        let name = format!("initrd{number}");
+        give(prefix, &name, path, ArtifactRole::Initrd, artifacts)
+    });
+    Ok(Kernel {
+        kernel,
+        initrds: initrds.collect::<Result<_, _>>()?,
+        cmdline: cmdline.to_owned(),
+    })
+}
+
+/// Gives out a file that must be there.
+fn give(
+    prefix: &str,
+    name: &str,
+    path: &Path,
+    role: ArtifactRole,
+    artifacts: &Artifacts,
+) -> Result<ArtifactName, StartError> {
+    let name =
+        ArtifactName::new(format!("{prefix}/{name}")).map_err(|error| wrong(error.to_string()))?;
+    let file = std::fs::metadata(path);
+    match file {
+        Ok(file) if file.is_file() => {
+            artifacts.insert(name.clone(), Artifact::new(path, role));
+            Ok(name)
+        }
+        Ok(_) => Err(wrong(format!(
+            "give out `{}`: it is not a file",
+            path.display()
+        ))),
+        Err(error) => Err(wrong(format!("give out `{}`: {error}", path.display()))),
+    }
+}
+
+fn read_text(what: &str, name: &str, path: &Path) -> Result<String, StartError> {
+    std::fs::read_to_string(path).map_err(|error| {
+        wrong(format!(
+            "read {what} `{name}` (`{}`): {error}",
+            path.display()
+        ))
+    })
+}
+
+/// The files below a folder, by the names they are given out as. Links that lead out of it, and names that no
+/// artifact can have, are left out.
+pub(super) fn files_below(
+    prefix: &str,
+    folder: &Path,
+) -> Result<Vec<(ArtifactName, PathBuf)>, StartError> {
+    let problem = |path: &Path, error: std::io::Error| {
+        wrong(format!(
+            "read artifact folder `{}`: {error}",
+            path.display()
+        ))
+    };
+    let root = folder
+        .canonicalize()
+        .map_err(|error| problem(folder, error))?;
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(current) = folders.pop() {
+        let entries = std::fs::read_dir(&current).map_err(|error| problem(&current, error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| problem(&current, error))?.path();
+            let Ok(real) = path.canonicalize() else {
+                continue;
+            };
+            if !real.starts_with(&root) {
+                tracing::warn!(
+                    "`{}` leads out of its folder: not given out",
+                    path.display()
+                );
+            } else if real.is_dir() {
+                // A link to a folder could lead back up.
+                if !path.is_symlink() {
+                    folders.push(path);
+                }
+            } else if let Some(name) = name_below(prefix, &root, &path) {
+                found.push((name, path));
+            }
+            if found.len() > FILES_MAX {
+                let error = std::io::Error::other(format!("more than {FILES_MAX} files"));
+                return Err(problem(folder, error));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn name_below(prefix: &str, root: &Path, path: &Path) -> Option<ArtifactName> {
+    let relative = path.strip_prefix(root).ok()?.to_str()?;
+    let prefix = prefix.trim_matches('/');
+    let name = match prefix {
+        "" => relative.to_owned(),
+        prefix => format!("{prefix}/{relative}"),
+    };
+    ArtifactName::new(name).ok()
+}
+
+/// What a file is for, by its name.
+fn role_of(path: &Path) -> ArtifactRole {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.unwrap_or_default().to_ascii_lowercase();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    let begins = |beginnings: &[&str]| beginnings.iter().any(|start| name.starts_with(start));
+    if ends(&[".efi", ".kpxe", ".pxe", ".kkpxe", ".kkkpxe", ".signed"]) || name == "pxelinux.0" {
+        ArtifactRole::Nbp
+    } else if begins(&["vmlinu", "linux", "bzimage", "image", "zimage"]) {
+        ArtifactRole::Kernel
+    } else if begins(&["initrd", "initramfs"]) {
+        ArtifactRole::Initrd
+    } else if ends(&[".ipxe", "grub.cfg", "extlinux.conf"]) {
+        ArtifactRole::Script
+    } else {
+        ArtifactRole::Other
+    }
+}

@@ -1,0 +1,330 @@
+//! When attempts begin and end.
+
+use bootgate_api::{BootMode, Machine, UnixMicros};
+use bootgate_events::{DhcpFacts, EventKind, MacAddr, PowerCause};
+use bootgate_store::{Discovered, Discovery, NewAttempt, StoreError};
+
+use super::super::ForeignServer;
+use super::super::decide::{self, By, Contact, Latest, Meaning, Next};
+use super::super::known::stranger;
+use super::open::{Open, begins_talk, started, target_name};
+use super::{PRUNE_EVERY, Recorder, remember};
+use crate::Fact;
+use crate::desk::BootLoader;
+
+/// Time between two progress events of one attempt in its log.
+const PROGRESS_US: u64 = 1_000_000;
+
+impl Recorder {
+    pub(super) fn fact(&mut self, fact: Fact) {
+        match &fact.kind {
+            EventKind::DhcpServerSeen {
+                address,
+                mac,
+                interface,
+                by,
+            } => {
+                return self.parts.health.seen(ForeignServer {
+                    address: *address,
+                    mac: *mac,
+                    interface: interface.clone(),
+                    by: by.clone(),
+                    last_seen: UnixMicros(self.clock.now_us()),
+                });
+            }
+            EventKind::DhcpReceived { mac, facts } => {
+                let mac = *mac;
+                if begins_talk(&facts.message) && !self.contact(mac, facts) {
+                    return;
+                }
+                if let (Some(address), true) = (facts.address, self.open.contains_key(&mac)) {
+                    remember(&mut self.peers, address, mac);
+                }
+            }
+            _ => {}
+        }
+        let Some(mac) = self.whose(&fact) else {
+            return;
+        };
+        if self.is_progress_too_soon(&mac, &fact.kind) {
+            return;
+        }
+        let received = matches!(fact.kind, EventKind::DhcpReceived { .. });
+        self.record(&mac, fact.kind);
+        if received {
+            self.hand_back_silently(&mac);
+        }
+    }
+
+    /// The machine whose open attempt a fact belongs to.
+    fn whose(&mut self, fact: &Fact) -> Option<MacAddr> {
+        let mac = match &fact.kind {
+            EventKind::TransferStarted { id, peer, .. } => {
+                let mac = fact.mac.or_else(|| self.peers.get(peer).copied())?;
+                remember(&mut self.transfers, *id, mac);
+                mac
+            }
+            EventKind::TransferProgressed { id, .. } => *self.transfers.get(id)?,
+            EventKind::TransferCompleted { id, .. } | EventKind::TransferAborted { id, .. } => {
+                self.transfers.remove(id)?
+            }
+            EventKind::RequestRefused { peer, .. } => {
+                fact.mac.or_else(|| self.peers.get(peer).copied())?
+            }
+            _ => fact.mac?,
+        };
+        let open = self.open.get(&mac)?;
+        // What began in an attempt stays with it.
+        let own = fact.attempt.as_ref();
+        own.is_none_or(|attempt| *attempt == open.attempt.id)
+            .then_some(mac)
+    }
+
+    /// A real machine flashes for minutes: its log gets one line of progress a second.
+    fn is_progress_too_soon(&mut self, mac: &MacAddr, kind: &EventKind) -> bool {
+        if !matches!(kind, EventKind::TransferProgressed { .. }) {
+            return false;
+        }
+        self.too_soon(mac)
+    }
+
+    pub(super) fn too_soon(&mut self, mac: &MacAddr) -> bool {
+        let now_us = self.clock.now_us();
+        let Some(open) = self.open.get_mut(mac) else {
+            return true;
+        };
+        if now_us.saturating_sub(open.progress_us) < PROGRESS_US {
+            return true;
+        }
+        open.progress_us = now_us;
+        false
+    }
+
+    /// A loader begins to talk; whether there is an attempt that this belongs to now.
+    fn contact(&mut self, mac: MacAddr, facts: &DhcpFacts) -> bool {
+        let by = match facts.loader.as_str() {
+            "ipxe" => By::Ipxe { xid: facts.xid },
+            _ => By::Firmware { xid: facts.xid },
+        };
+        let architecture = facts.architectures.first().copied();
+        match self.meaning(&mac, by) {
+            Meaning::Joins => true,
+            Meaning::Repeats => false,
+            Meaning::Begins(reason) => match self.begin(mac, architecture, reason) {
+                Ok(began) => began,
+                Err(error) => {
+                    self.fails(&error);
+                    false
+                }
+            },
+        }
+    }
+
+    pub(super) fn meaning(&self, mac: &MacAddr, by: By) -> Meaning {
+        let contact = Contact {
+            by,
+            at_us: self.clock.now_us(),
+        };
+        let machine = self.parts.known.machine(mac);
+        let open = self.open.get(mac).map(|open| open.latest(machine.as_ref()));
+        let latest = open.or_else(|| self.over.get(mac).copied());
+        decide::meaning(latest.as_ref(), contact)
+    }
+
+    /// Opens an attempt; ends the one that is open. Whether one is open now: a machine that is not known and may not become
+    /// known has none.
+    pub(super) fn begin(
+        &mut self,
+        mac: MacAddr,
+        architecture: Option<u16>,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.interrupt(&mac);
+        let Some((machine, discovered)) = self.meet(mac, architecture)? else {
+            return Ok(false);
+        };
+        let next = self.next_of(
+            &machine,
+            &machine.boot,
+            machine.local_next,
+            BootLoader::Ipxe,
+        );
+        let expected = match &next {
+            Next::Flash(order) => self.parts.library.images.get(&order.image),
+            _ => None,
+        };
+        let attempt = self.parts.store.open_attempt(&NewAttempt {
+            mac,
+            boot: machine.boot.clone(),
+            local: machine.local_next,
+            expected: expected.map(|image| image.expected.clone()),
+            at: UnixMicros(self.clock.now_us()),
+        })?;
+        let target = target_name(&machine);
+        let rules = decide::rules(&target, mac, &next, &self.parts.deadlines);
+        let mut open = match Open::new(attempt, target, &rules) {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::error!("judge the attempts of {mac}: {error}");
+                return Ok(false);
+            }
+        };
+        let now_us = self.clock.now_us();
+        let first = started(&open.attempt, &machine, rules, &next);
+        open.take(first, now_us, &mut self.log);
+        let opened = EventKind::AttemptOpened {
+            mac,
+            mode: machine.boot.name().to_owned(),
+            reason: reason.to_owned(),
+        };
+        open.take(opened, now_us, &mut self.log);
+        if discovered {
+            let mode = machine.boot.name().to_owned();
+            let kind = EventKind::MachineDiscovered { mac, mode };
+            open.take(kind, now_us, &mut self.log);
+        }
+        self.parts
+            .known
+            .set_open(mac, Some(open.attempt.id.clone()));
+        self.open.insert(mac, open);
+        Ok(true)
+    }
+
+    /// What a machine gets, as far as the server has it.
+    pub(super) fn next_of(
+        &self,
+        machine: &Machine,
+        boot: &BootMode,
+        local: bool,
+        loader: BootLoader,
+    ) -> Next {
+        let tries = self.parts.known.rules.flash_tries;
+        let next = decide::next(machine, boot, local, tries);
+        match self.parts.library.missing(&next, loader) {
+            Some(why) => Next::Refused(why),
+            None => next,
+        }
+    }
+
+    /// Notes the contact; the machine, and whether it became known by it. `None` where it may not.
+    fn meet(
+        &mut self,
+        mac: MacAddr,
+        architecture: Option<u16>,
+    ) -> Result<Option<(Machine, bool)>, StoreError> {
+        let known = self.parts.known.machine(&mac);
+        let now_us = self.clock.now_us();
+        if known.is_none()
+            && (self.parts.known.rules.discovery.is_none() || !self.discoveries.take(now_us))
+        {
+            return Ok(None);
+        }
+        let discovery = Discovery {
+            mac,
+            boot: self.parts.known.rules.discovery.clone().unwrap_or_default(),
+            architecture,
+            at: UnixMicros(now_us),
+            limit: self.parts.discovered_limit,
+        };
+        let found = match self.parts.store.discover_machine(&discovery)? {
+            Discovered::New(machine) => Some((machine, true)),
+            Discovered::Known(machine) => Some((machine, false)),
+            Discovered::Full => None,
+        };
+        self.parts.known.refresh(&mac)?;
+        Ok(found)
+    }
+
+    /// A machine that was not made known, as it is served all the same.
+    pub(super) fn unmet(&self, mac: MacAddr) -> Machine {
+        stranger(mac, BootMode::Local)
+    }
+
+    /// Ends the open attempt of a machine that began anew.
+    fn interrupt(&mut self, mac: &MacAddr) {
+        let Some(open) = self.open.get(mac) else {
+            return;
+        };
+        let machine = self.parts.known.machine(mac);
+        let latest = open.latest(machine.as_ref());
+        let kind = if latest.ordered_anew && latest.scripts == 0 {
+            EventKind::Interrupted {
+                signal: "new orders".to_owned(),
+            }
+        } else {
+            EventKind::WasReset {
+                cause: PowerCause::Outside,
+            }
+        };
+        self.record(mac, kind);
+        self.close(mac);
+    }
+
+    /// A machine that is named no bootfile is back with its firmware once it has asked.
+    fn hand_back_silently(&mut self, mac: &MacAddr) {
+        let Some(machine) = self.parts.known.machine(mac) else {
+            return;
+        };
+        let Some(open) = self.open.get(mac) else {
+            return;
+        };
+        let attempt = &open.attempt;
+        let next = self.next_of(&machine, &attempt.boot, attempt.local, BootLoader::Ipxe);
+        if self.parts.known.silent(&next) {
+            let how = "no bootfile".to_owned();
+            self.record(mac, EventKind::LocalBootServed { mac: *mac, how });
+        }
+    }
+
+    /// The attempt is over: its last event, then its verdict.
+    pub(super) fn close(&mut self, mac: &MacAddr) {
+        let Some(mut open) = self.open.remove(mac) else {
+            return;
+        };
+        let now_us = self.clock.now_us();
+        let verdict = open.target_verdict();
+        let last = EventKind::RunFinished {
+            verdict: verdict.verdict.clone(),
+        };
+        open.take(last, now_us, &mut self.log);
+        self.parts.known.set_open(*mac, None);
+        let latest = Latest {
+            open: false,
+            ..open.latest(None)
+        };
+        remember(&mut self.over, *mac, latest);
+        let at = UnixMicros(now_us);
+        self.unfinished.push((open.attempt.id, *mac, verdict, at));
+        self.flush();
+        self.finish_all();
+    }
+
+    /// Stores the verdicts of attempts that are over. A storage that fails is tried again.
+    pub(super) fn finish_all(&mut self) {
+        // Events come before the verdict that follows from them.
+        if self.unfinished.is_empty() || !self.log.is_empty() {
+            return;
+        }
+        for (attempt, mac, verdict, at) in std::mem::take(&mut self.unfinished) {
+            let stored = self
+                .parts
+                .store
+                .finish_attempt(&attempt, &verdict, at)
+                .and_then(|_| self.parts.known.refresh(&mac));
+            match stored {
+                Ok(_) => self.finished += 1,
+                Err(error @ StoreError::Refused { .. }) => tracing::error!("{error}"),
+                Err(error) => {
+                    self.fails(&error);
+                    self.unfinished.push((attempt, mac, verdict, at));
+                }
+            }
+        }
+        if self.finished >= PRUNE_EVERY {
+            self.finished = 0;
+            if let Err(error) = self.parts.store.prune_attempts(self.parts.keep_attempts) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+}

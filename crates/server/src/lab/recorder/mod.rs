@@ -1,0 +1,435 @@
+//! The one thread that writes a lab's record: it opens, judges and finishes attempts, and answers what must be durable
+//! before it leaves.
+//!
+//! Facts and requests come through one bounded queue, in the order in which they happened. What came in together is
+//! appended to the store in one transaction; answers go out after it.
+
+mod attempts;
+mod calls;
+mod open;
+mod restore;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bootgate_api::{Machine, Nonce, UnixMicros};
+use bootgate_events::{AttemptId, Event, EventKind, MacAddr, TargetVerdict};
+use bootgate_store::{Store, StoreError};
+use tokio::sync::{broadcast, oneshot};
+
+use super::decide::{Latest, Next, PerSecond};
+use super::known::Known;
+use super::library::Library;
+use super::now as wall_now;
+use super::{ForeignServer, LabDeadlines};
+use crate::Fact;
+use crate::desk::{AgentCall, Answered, BootAsk, Refusal};
+use open::Open;
+
+/// Facts and requests that may wait. Facts beyond are counted and lost; requests are refused.
+const QUEUE: usize = 8192;
+/// Messages that are taken together at most.
+const BATCH: usize = 512;
+/// Events that wait for a storage that fails, at most.
+const WAITING_EVENTS: usize = 20_000;
+/// Longest sleep without a message.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Time between two tries of a storage that fails.
+const RETRY: Duration = Duration::from_secs(1);
+/// Addresses, transfers and finished attempts kept in mind.
+const REMEMBERED: usize = 8192;
+/// Attempts that are finished between two looks for old ones to forget.
+const PRUNE_EVERY: u32 = 32;
+
+/// What the recorder is asked.
+pub(super) enum Message {
+    Fact(Box<Fact>),
+    Boot(Box<BootAsk>, oneshot::Sender<Result<Given, Refusal>>),
+    Call(Box<AgentCall>, oneshot::Sender<Result<Answered, Refusal>>),
+    /// Writes what is not written, and ends.
+    Stop,
+}
+
+/// What a loader is to get.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) machine: Machine,
+    pub(super) next: Next,
+    /// The nonce that was given out for it; `None` where none is needed.
+    pub(super) nonce: Option<Nonce>,
+    /// Whether the loader's DHCP said that it is U-Boot.
+    pub(super) uboot: bool,
+}
+
+/// What the recorder works with.
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) known: Arc<Known>,
+    pub(super) library: Arc<Library>,
+    pub(super) live: broadcast::Sender<(AttemptId, Event)>,
+    pub(super) health: Arc<Health>,
+    pub(super) deadlines: LabDeadlines,
+    pub(super) discoveries_per_second: u32,
+    pub(super) discovered_limit: u64,
+    pub(super) keep_attempts: u32,
+}
+
+/// How the recorder is, for everybody to see.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// Events that were lost.
+    pub(super) lost: AtomicU64,
+    storage_error: Mutex<Option<String>>,
+    foreign: Mutex<BTreeMap<(IpAddr, String), ForeignServer>>,
+}
+
+impl Health {
+    pub(super) fn storage_error(&self) -> Option<String> {
+        let error = self.storage_error.lock();
+        error.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_storage_error(&self, error: Option<String>) {
+        let mut held = self
+            .storage_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = error;
+    }
+
+    pub(super) fn foreign(&self) -> Vec<ForeignServer> {
+        let servers = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.values().cloned().collect()
+    }
+
+    fn seen(&self, server: ForeignServer) {
+        let mut servers = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (server.address, server.interface.clone());
+        if servers.len() < 256 || servers.contains_key(&key) {
+            servers.insert(key, server);
+        }
+    }
+}
+
+/// Speaks to the recorder.
+#[derive(Clone)]
+pub(super) struct Mailbox {
+    queue: SyncSender<Message>,
+    known: Arc<Known>,
+    health: Arc<Health>,
+}
+
+impl Mailbox {
+    /// Takes a fact. Never blocks. What concerns no machine, and the DHCP of operating systems, is left out here.
+    pub(super) fn fact(&self, fact: Fact) {
+        let wanted = match &fact.kind {
+            EventKind::DhcpReceived { facts, .. } | EventKind::DhcpSent { facts, .. } => {
+                facts.loader != "os"
+            }
+            EventKind::DhcpServerSeen { .. }
+            | EventKind::TransferStarted { .. }
+            | EventKind::TransferProgressed { .. }
+            | EventKind::TransferCompleted { .. }
+            | EventKind::TransferAborted { .. }
+            | EventKind::RequestRefused { .. } => true,
+            EventKind::ServerFailed { service, error } => {
+                tracing::error!("the {service} server stopped: {error}");
+                false
+            }
+            _ => fact
+                .mac
+                .is_some_and(|mac| self.known.attempt(&mac).is_some()),
+        };
+        if wanted && self.queue.try_send(Message::Fact(Box::new(fact))).is_err() {
+            self.health.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(super) async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(message(reply)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return Err(Refusal::new(503, "the server has too much to do"));
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                return Err(Refusal::new(503, "the server stops"));
+            }
+        }
+        let stopped = |_| Err(Refusal::new(503, "the server stops"));
+        answer.await.unwrap_or_else(stopped)
+    }
+}
+
+/// The recorder's thread. It ends when told to, or when dropped.
+pub(super) struct RecorderThread {
+    queue: SyncSender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RecorderThread {
+    /// Restores what is open and starts. Blocks for the storage.
+    pub(super) fn start(parts: Parts) -> Result<(Self, Mailbox), StoreError> {
+        let (queue, messages) = sync_channel(QUEUE);
+        let mailbox = Mailbox {
+            queue: queue.clone(),
+            known: Arc::clone(&parts.known),
+            health: Arc::clone(&parts.health),
+        };
+        let mut recorder = Recorder::new(parts);
+        recorder.restore()?;
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || recorder.run(&messages))
+            .map_err(|error| StoreError::Storage {
+                doing: "start the recorder".to_owned(),
+                source: Box::new(error),
+            })?;
+        let thread = Some(thread);
+        Ok((Self { queue, thread }, mailbox))
+    }
+
+    /// Writes what is not written, and waits for the thread. Blocks.
+    pub(super) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // The queue may be full; the recorder empties it.
+        let _ = self.queue.send(Message::Stop);
+        if thread.join().is_err() {
+            tracing::error!("the recorder panicked");
+        }
+    }
+}
+
+impl Drop for RecorderThread {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The recorder's state; nobody else has it.
+struct Recorder {
+    parts: Parts,
+    clock: Clock,
+    open: HashMap<MacAddr, Open>,
+    /// What is known of the latest attempts that are over.
+    over: HashMap<MacAddr, Latest>,
+    /// Attempts whose verdict is not stored yet.
+    unfinished: Vec<(AttemptId, MacAddr, TargetVerdict, UnixMicros)>,
+    /// Whose transfers these are, for events that name no machine.
+    transfers: HashMap<u64, MacAddr>,
+    /// Whose addresses these are, as their DHCP messages said.
+    peers: HashMap<IpAddr, MacAddr>,
+    log: Vec<Event>,
+    answers: Vec<Box<dyn FnOnce() + Send>>,
+    discoveries: PerSecond,
+    finished: u32,
+    /// When the storage is tried again, where it failed.
+    retry: Option<Instant>,
+    stopping: bool,
+}
+
+/// Wall-clock time that does not jump.
+struct Clock {
+    wall_us: u64,
+    started: Instant,
+}
+
+impl Clock {
+    fn now_us(&self) -> u64 {
+        let passed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.wall_us.saturating_add(passed)
+    }
+}
+
+impl Recorder {
+    fn new(parts: Parts) -> Self {
+        let discoveries = PerSecond::new(parts.discoveries_per_second);
+        Self {
+            parts,
+            clock: Clock {
+                wall_us: wall_now().0,
+                started: Instant::now(),
+            },
+            open: HashMap::new(),
+            over: HashMap::new(),
+            unfinished: Vec::new(),
+            transfers: HashMap::new(),
+            peers: HashMap::new(),
+            log: Vec::new(),
+            answers: Vec::new(),
+            discoveries,
+            finished: 0,
+            retry: None,
+            stopping: false,
+        }
+    }
+
+    fn run(mut self, messages: &Receiver<Message>) {
+        while !self.stopping {
+            match messages.recv_timeout(self.pause()) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            for message in messages.try_iter().take(BATCH) {
+                self.take(message);
+            }
+            self.expire();
+            self.settle();
+        }
+    }
+
+    /// How long there is nothing to do but to wait for messages.
+    fn pause(&self) -> Duration {
+        let now_us = self.clock.now_us();
+        let due = self.open.values().filter_map(Open::deadline);
+        let due = due.map(|(at_us, _)| Duration::from_micros(at_us.saturating_sub(now_us)));
+        let retry = self
+            .retry
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        due.chain(retry).min().unwrap_or(IDLE).min(IDLE)
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Fact(fact) => self.fact(*fact),
+            Message::Boot(ask, reply) => {
+                let given = self.boot(&ask);
+                self.answer(reply, given);
+            }
+            Message::Call(call, reply) => {
+                let answered = self.call(&call);
+                self.answer(reply, answered);
+            }
+            Message::Stop => self.stopping = true,
+        }
+    }
+
+    /// Answers once what was logged before is durable.
+    fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.answers.push(Box::new(move || {
+            // The client may be gone.
+            let _ = reply.send(answer);
+        }));
+    }
+
+    /// Logs the deadlines that are due.
+    fn expire(&mut self) {
+        let now_us = self.clock.now_us();
+        for open in self.open.values_mut() {
+            while let Some((at_us, expired)) = open.deadline()
+                && at_us <= now_us
+                && open.verdict().is_none()
+            {
+                open.take(expired, now_us, &mut self.log);
+            }
+        }
+    }
+
+    /// Writes, answers, finishes what has its verdict.
+    fn settle(&mut self) {
+        self.flush();
+        for answer in std::mem::take(&mut self.answers) {
+            answer();
+        }
+        let judged = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.verdict().is_some());
+        let judged: Vec<_> = judged.map(|(mac, _)| *mac).collect();
+        for mac in judged {
+            self.close(&mac);
+        }
+        self.finish_all();
+    }
+
+    /// Appends what was logged, in one transaction.
+    fn flush(&mut self) {
+        if self.log.is_empty() {
+            return;
+        }
+        match self.parts.store.append_events(&self.log) {
+            Ok(()) => {
+                self.works();
+                for event in self.log.drain(..) {
+                    if let Some(attempt) = event.attempt.clone() {
+                        // Nobody may be listening.
+                        let _ = self.parts.live.send((attempt, event));
+                    }
+                }
+            }
+            Err(error) => {
+                self.fails(&error);
+                let over = self.log.len().saturating_sub(WAITING_EVENTS);
+                self.log.truncate(WAITING_EVENTS);
+                let lost = u64::try_from(over).unwrap_or(u64::MAX);
+                self.parts.health.lost.fetch_add(lost, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn works(&mut self) {
+        if self.retry.take().is_some() {
+            self.parts.health.set_storage_error(None);
+        }
+    }
+
+    fn fails(&mut self, error: &StoreError) {
+        tracing::error!("{error}");
+        self.parts.health.set_storage_error(Some(error.to_string()));
+        self.retry = Some(Instant::now() + RETRY);
+    }
+
+    /// Logs a fact of a machine's open attempt, and what follows from it.
+    fn record(&mut self, mac: &MacAddr, kind: EventKind) {
+        let now_us = self.clock.now_us();
+        let Some(open) = self.open.get_mut(mac) else {
+            return;
+        };
+        let script = matches!(
+            &kind,
+            EventKind::TransferCompleted {
+                role: bootgate_events::ArtifactRole::Script,
+                ..
+            }
+        );
+        open.take(kind, now_us, &mut self.log);
+        if script && let Some(then) = open.after_script.take() {
+            open.take(then, now_us, &mut self.log);
+        }
+        if let Some(proof) = open.proof() {
+            open.take(proof, now_us, &mut self.log);
+        }
+    }
+}
+
+/// Keeps a map from growing for ever: where it is full it starts anew.
+fn remember<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= REMEMBERED && !map.contains_key(&key) {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+/// A fresh nonce: 16 bytes of the kernel's randomness.
+fn fresh_nonce() -> std::io::Result<Nonce> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(Nonce::from_bytes(bytes))
+}
