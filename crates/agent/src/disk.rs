@@ -2,26 +2,32 @@
 
 use std::fmt;
 use std::fs;
+use std::ops::Deref;
 use std::path::Path;
 
-use bootgate_api::DiskSelector;
+use bootgate_api::{DiskFacts, DiskSelector};
+
+use crate::sysfs::attribute;
 
 /// One whole disk, as sysfs describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskFacts {
-    /// Device path such as `/dev/vda`.
-    pub path: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// Logical sector size in bytes.
-    pub sector_size: u32,
-    /// Serial number, where the device tells one.
-    pub serial: Option<String>,
+pub struct Disk {
+    /// What it is.
+    pub facts: DiskFacts,
     /// Why this disk is never written, where that is so.
     pub barred: Option<&'static str>,
 }
 
-impl fmt::Display for DiskFacts {
+/// A disk is most often asked for what it is.
+impl Deref for Disk {
+    type Target = DiskFacts;
+
+    fn deref(&self) -> &DiskFacts {
+        &self.facts
+    }
+}
+
+impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} bytes", self.path, self.size)?;
         write!(f, ", {}-byte sectors", self.sector_size)?;
@@ -84,10 +90,7 @@ pub enum DiskError {
 ///
 /// # Errors
 /// None or several; the message lists what is there.
-pub fn choose<'a>(
-    disks: &'a [DiskFacts],
-    selector: &DiskSelector,
-) -> Result<&'a DiskFacts, DiskError> {
+pub fn choose<'a>(disks: &'a [Disk], selector: &DiskSelector) -> Result<&'a Disk, DiskError> {
     let mut fitting = disks.iter().filter(|disk| fits(disk, selector));
     match (fitting.next(), fitting.count()) {
         (Some(disk), 0) => Ok(disk),
@@ -125,7 +128,7 @@ pub fn check_fit(disk: &DiskFacts, size: u64, sector_size: u32) -> Result<(), Di
     Ok(())
 }
 
-fn fits(disk: &DiskFacts, selector: &DiskSelector) -> bool {
+fn fits(disk: &Disk, selector: &DiskSelector) -> bool {
     let same = |wanted: &Option<String>, is: Option<&str>| {
         wanted.as_deref().is_none_or(|wanted| is == Some(wanted))
     };
@@ -156,7 +159,7 @@ fn describe(selector: &DiskSelector) -> String {
     parts.join(" and ")
 }
 
-fn list_of(disks: &[DiskFacts]) -> String {
+fn list_of(disks: &[Disk]) -> String {
     if disks.is_empty() {
         return "no disk at all".to_owned();
     }
@@ -167,7 +170,7 @@ fn list_of(disks: &[DiskFacts]) -> String {
 /// All disks that have a device behind them (loop, RAM and mapped devices have none), sorted by path.
 /// `block` is `/sys/block`, `mounts` the text of `/proc/self/mountinfo`. A disk that vanishes while it is read is left out.
 #[must_use]
-pub fn list(block: &Path, mounts: &str) -> Vec<DiskFacts> {
+pub fn list(block: &Path, mounts: &str) -> Vec<Disk> {
     let Ok(entries) = fs::read_dir(block) else {
         return Vec::new();
     };
@@ -182,7 +185,7 @@ pub fn list(block: &Path, mounts: &str) -> Vec<DiskFacts> {
     disks
 }
 
-fn read_disk(folder: &Path, name: &str, mounts: &str) -> Option<DiskFacts> {
+fn read_disk(folder: &Path, name: &str, mounts: &str) -> Option<Disk> {
     if !folder.join("device").exists() || attribute(folder, "hidden").as_deref() == Some("1") {
         return None;
     }
@@ -194,12 +197,16 @@ fn read_disk(folder: &Path, name: &str, mounts: &str) -> Option<DiskFacts> {
     let sector_size = attribute(folder, "queue/logical_block_size")?
         .parse()
         .ok()?;
-    Some(DiskFacts {
+    let facts = DiskFacts {
         // sysfs writes a slash of a device name as an exclamation mark.
         path: format!("/dev/{}", name.replace('!', "/")),
         size,
         sector_size,
         serial: serial(folder),
+        model: model(folder),
+    };
+    Some(Disk {
+        facts,
         barred: barred(folder, name, mounts),
     })
 }
@@ -255,7 +262,8 @@ fn serial(folder: &Path) -> Option<String> {
     named().or_else(page).filter(|text| !text.is_empty())
 }
 
-fn attribute(folder: &Path, file: &str) -> Option<String> {
-    let text = fs::read_to_string(folder.join(file)).ok()?;
-    Some(text.trim().to_owned())
+/// SCSI and NVMe call it `model`, MMC `name`; virtio has none.
+fn model(folder: &Path) -> Option<String> {
+    let named = attribute(folder, "device/model").or_else(|| attribute(folder, "device/name"));
+    named.filter(|text| !text.is_empty())
 }

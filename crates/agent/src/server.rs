@@ -4,7 +4,9 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bootgate_api::{AgentHello, BootPlan, ChunkIndex, Completion, Failure, Progress, paths};
+use bootgate_api::{
+    AgentHello, BootPlan, ChunkIndex, Completion, Failure, Inventory, Progress, paths,
+};
 use bootgate_events::AttemptId;
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
@@ -139,6 +141,17 @@ impl Server {
         const ACTION: &str = "report completion";
         let body = to_json(ACTION, completion)?;
         let path = paths::complete(&self.nonce);
+        retrying(retry, || self.post(ACTION, &path, &body)).map(|_| ())
+    }
+
+    /// Tells what the machine is made of.
+    ///
+    /// # Errors
+    /// No connection after all retries, or a refused nonce.
+    pub fn inventory(&self, inventory: &Inventory, retry: Retry) -> Result<(), ServerError> {
+        const ACTION: &str = "tell the inventory";
+        let body = to_json(ACTION, inventory)?;
+        let path = paths::inventory(&self.nonce);
         retrying(retry, || self.post(ACTION, &path, &body)).map(|_| ())
     }
 

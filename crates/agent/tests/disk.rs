@@ -101,6 +101,84 @@ fn one_disk_is_chosen_and_two_are_refused() {
 }
 
 #[test]
+fn every_rule_that_fits_several_disks_is_refused_with_a_list() {
+    let block = tempfile::tempdir().unwrap();
+    add(block.path(), "sda", &[("serial", "TWIN"), ("dev", "8:0")]);
+    add(block.path(), "sdb", &[("serial", "TWIN"), ("dev", "8:16")]);
+    add(block.path(), "sdc", &[("size", "2000"), ("dev", "8:32")]);
+    let disks = list(block.path(), "");
+    let any = DiskSelector::default();
+    let by_serial = DiskSelector {
+        serial: Some("TWIN".into()),
+        ..any.clone()
+    };
+    let by_size = DiskSelector {
+        min_size: Some(1 << 20),
+        max_size: Some(1 << 30),
+        ..any
+    };
+    for (selector, wanted) in [
+        (&by_serial, "serial `TWIN`"),
+        (
+            &by_size,
+            "at least `1048576` bytes and at most `1073741824` bytes",
+        ),
+    ] {
+        let text = choose(&disks, selector).unwrap_err().to_string();
+        let said = format!("`2` disks fit {wanted}; there is /dev/sda (");
+        assert!(text.starts_with(&said), "{text}");
+        for path in ["/dev/sdb", "/dev/sdc"] {
+            assert!(text.contains(path), "the list is whole: {text}");
+        }
+    }
+    // What tells the twins apart makes the rule good.
+    let told_apart = DiskSelector {
+        path: Some("/dev/sdb".into()),
+        ..by_serial
+    };
+    assert_eq!(choose(&disks, &told_apart).unwrap().path, "/dev/sdb");
+}
+
+#[test]
+fn every_rule_that_fits_no_disk_is_refused_with_a_list() {
+    let block = tempfile::tempdir().unwrap();
+    add(block.path(), "vda", &[("serial", "A")]);
+    let disks = list(block.path(), "");
+    let size = disks[0].size;
+    let any = DiskSelector::default();
+    let selectors = [
+        DiskSelector {
+            path: Some("/dev/sda".into()),
+            ..any.clone()
+        },
+        DiskSelector {
+            serial: Some("a".into()),
+            ..any.clone()
+        },
+        DiskSelector {
+            min_size: Some(size + 1),
+            ..any.clone()
+        },
+        DiskSelector {
+            max_size: Some(size - 1),
+            ..any.clone()
+        },
+    ];
+    for selector in selectors {
+        let text = choose(&disks, &selector).unwrap_err().to_string();
+        assert!(text.starts_with("no disk fits "), "{text}");
+        assert!(text.ends_with("; there is /dev/vda (67108864 bytes, 512-byte sectors, serial A)"));
+    }
+    // The bounds themselves fit.
+    let exact = DiskSelector {
+        min_size: Some(size),
+        max_size: Some(size),
+        ..any
+    };
+    assert_eq!(choose(&disks, &exact).unwrap().path, "/dev/vda");
+}
+
+#[test]
 fn a_boot_medium_is_never_chosen() {
     let block = tempfile::tempdir().unwrap();
     add(block.path(), "sda", &[("removable", "1")]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bootgate_agent::halt::Retry;
 use bootgate_api::{
-    AfterFlash, AgentHello, BootPlan, Completion, DiskSelector, Failure, FlashPlan, Progress,
-    Sha256Hex,
+    AfterFlash, AgentHello, BootPlan, Completion, DiskSelector, Failure, FlashPlan, Inventory,
+    Progress, Sha256Hex,
 };
 use bootgate_events::{FlashPhase, Stage};
 use support::{NONCE, Reply, TestServer, image};
@@ -64,13 +64,18 @@ fn every_call_has_the_nonce_and_its_body() {
         error: "read back".into(),
     };
     client.failure(&failure, RETRY).unwrap();
+    let inventory = Inventory {
+        cpus: 4,
+        ..Inventory::default()
+    };
+    client.inventory(&inventory, RETRY).unwrap();
 
     let seen = server.seen();
     let calls: Vec<_> = seen
         .iter()
         .map(|r| format!("{} {}", r.method, r.path))
         .collect();
-    let wanted = ["hello", "progress", "complete", "failure"]
+    let wanted = ["hello", "progress", "complete", "failure", "inventory"]
         .map(|call| format!("POST /api/v1/attempts/{NONCE}/{call}"));
     assert_eq!(calls, wanted);
     assert!(
@@ -80,6 +85,7 @@ fn every_call_has_the_nonce_and_its_body() {
     assert_eq!(seen[0].body, serde_json::to_vec(&hello()).unwrap());
     assert_eq!(seen[2].body, serde_json::to_vec(&completion).unwrap());
     assert_eq!(seen[3].body, serde_json::to_vec(&failure).unwrap());
+    assert_eq!(seen[4].body, serde_json::to_vec(&inventory).unwrap());
 }
 
 #[test]

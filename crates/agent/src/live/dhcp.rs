@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use bootgate_events::MacAddr;
 
-use super::nic::Nic;
 use crate::cmdline::Address;
+use crate::nics::Nic;
 
 const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::BROADCAST, 67);
 /// Waits for an answer: the first, and the longest of the doubling ones.

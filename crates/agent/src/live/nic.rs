@@ -1,6 +1,5 @@
 //! The network interface.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,20 +9,14 @@ use bootgate_events::MacAddr;
 use super::netlink::{self, Events};
 use super::{dhcp, say};
 use crate::cmdline::{Address, BootArgs};
+use crate::nics::{Nic, list};
+use crate::sysfs::attribute;
 
 /// How long the interface may take to appear after PID 1 started.
 const APPEARS: Duration = Duration::from_secs(20);
 /// How long the link may take to come up; negotiation and a switch's port take some seconds.
 const LINK: Duration = Duration::from_secs(45);
 const FOLDER: &str = "/sys/class/net";
-
-/// An interface that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Nic {
-    pub name: String,
-    pub index: u32,
-    pub mac: MacAddr,
-}
 
 /// Brings up the interface that booted, with the address the loader got or one of its own.
 pub(super) fn bring_up(args: &BootArgs, events: &Events) -> Result<Nic, String> {
@@ -50,7 +43,7 @@ fn set_address(nic: &Nic, address: Address) -> io::Result<()> {
 fn appear(mac: Option<MacAddr>, events: &Events) -> Result<Nic, String> {
     let deadline = Instant::now() + APPEARS;
     loop {
-        let present = present();
+        let present = list(Path::new(FOLDER));
         let wanted = |nic: &&Nic| mac.is_none_or(|mac| nic.mac == mac);
         if let Some(nic) = present.iter().find(wanted) {
             return Ok(nic.clone());
@@ -71,28 +64,6 @@ fn appear(mac: Option<MacAddr>, events: &Events) -> Result<Nic, String> {
     }
 }
 
-/// Interfaces with a device behind them, by name.
-fn present() -> Vec<Nic> {
-    let Ok(entries) = fs::read_dir(FOLDER) else {
-        return Vec::new();
-    };
-    let mut nics: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let path = entry.path();
-            let text = |file| read(&path, file);
-            path.join("device").exists().then_some(())?;
-            Some(Nic {
-                name: entry.file_name().into_string().ok()?,
-                index: text("ifindex")?.parse().ok()?,
-                mac: text("address")?.parse().ok()?,
-            })
-        })
-        .collect();
-    nics.sort_by(|a, b| a.name.cmp(&b.name));
-    nics
-}
-
 /// Packets sent before the transmit queue is active are lost, and the first retransmission of a SYN costs a second.
 ///
 /// With a carrier at the moment it is set up, an interface is active at once (`dev_activate` in net/sched/sch_generic.c),
@@ -101,10 +72,10 @@ fn present() -> Vec<Nic> {
 fn wait_for_link(nic: &Nic, events: &Events) -> Result<(), String> {
     let deadline = Instant::now() + LINK;
     let folder = Path::new(FOLDER).join(&nic.name);
-    let carrier = || read(&folder, "carrier").as_deref() == Some("1");
+    let carrier = || attribute(&folder, "carrier").as_deref() == Some("1");
     let active = || {
         matches!(
-            read(&folder, "operstate").as_deref(),
+            attribute(&folder, "operstate").as_deref(),
             Some("up" | "unknown")
         )
     };
@@ -119,9 +90,4 @@ fn wait_for_link(nic: &Nic, events: &Events) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn read(folder: &Path, file: &str) -> Option<String> {
-    let text = fs::read_to_string(folder.join(file)).ok()?;
-    Some(text.trim().to_owned())
 }

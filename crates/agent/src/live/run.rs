@@ -14,6 +14,7 @@ use crate::cmdline::BootArgs;
 use crate::disk::check_fit;
 use crate::flash::{DiskFile, Flashed, Options, flash};
 use crate::halt::Retry;
+use crate::inventory;
 use crate::progress::Meter;
 use crate::server::Server;
 
@@ -54,12 +55,27 @@ pub(super) fn run(started: Instant) -> Result<AfterFlash, String> {
             site.flash(modules, &devices)?;
             Ok(plan.after)
         }
-        BootPlan::Inventory { .. } => Err("inventory is not read yet".to_owned()),
+        BootPlan::Inventory { after } => {
+            // A panic there has ended the machine already.
+            let _ = modules.join();
+            disks::settle(&devices)?;
+            tell_inventory(&server)?;
+            Ok(after)
+        }
         BootPlan::Stay => {
             say!("ready");
             power::wait_for_ever()
         }
     }
+}
+
+fn tell_inventory(server: &Server) -> Result<(), String> {
+    let inventory = inventory::read(Path::new("/"));
+    say!("inventory: {}", inventory.summary());
+    let told = server.inventory(&inventory, Retry::default());
+    told.map_err(|error| error.to_string())?;
+    say!("inventory complete");
+    Ok(())
 }
 
 fn since(started: Instant) -> u64 {
