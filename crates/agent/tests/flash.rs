@@ -14,12 +14,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bootgate_agent::flash::{DiskFile, FlashError, Flashed, Medium, Options, flash};
+use bootgate_agent::flash::{DiskFile, FlashError, Flashed, Medium, Options, flash, is_zero};
 use bootgate_agent::halt::Retry;
 use bootgate_agent::progress::Meter;
 use bootgate_api::{Chunk, Sha256Hex};
 use bootgate_events::Stage;
-use support::{CHUNK, DATA, Image, Reply, TestServer, image, noise};
+use support::{CHUNK, DATA, Image, Reply, TestServer, image, noise, pack_by};
+
+/// What is wiped at a disk's start.
+const START: usize = 68 << 10;
 
 /// A disk in a file that notes what is written and can be made to fail.
 struct Disk {
@@ -417,6 +420,47 @@ fn no_moment_of_a_flash_looks_finished() {
         disk.fails_at.store(usize::MAX, Ordering::Relaxed);
         run(&image, &disk, &server, 1).unwrap();
         assert!(disk.content() == image.plain);
+    }
+}
+
+/// Firmware restores a partition table from the last sector, and uses the one at the start. Whenever the power fails,
+/// neither is there unless all that they point to is.
+#[test]
+fn no_table_is_on_the_disk_before_all_that_it_points_to() {
+    for chunks in [1, 5] {
+        let image = pack_by(noise(7, chunks * 2 * CHUNK), 2 * CHUNK);
+        let server = TestServer::of_image(&image);
+        let whole = used(image.plain.len());
+        run(&image, &whole, &server, 1).unwrap();
+        let count = whole.writes().len();
+        let last = image.plain.len() - 512;
+        for stop in 2..count {
+            let disk = used(image.plain.len());
+            disk.fails_at.store(stop, Ordering::Relaxed);
+            run(&image, &disk, &server, 1).unwrap_err();
+            let content = disk.content();
+            assert!(is_zero(&content[..START]), "after {stop} of {count} writes");
+            if !is_zero(&content[last..]) {
+                assert!(
+                    content[START..] == image.plain[START..],
+                    "after {stop} of {count} writes of {chunks} chunks"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn ends_that_cannot_be_read_back_are_wiped_again() {
+    let image = pack_by(noise(8, 6 * CHUNK), 2 * CHUNK);
+    // What is behind the disk's start, and the last chunk.
+    for forgotten in [START, 4 * CHUNK] {
+        let mut disk = used(image.plain.len());
+        disk.forgets = Some(forgotten as u64);
+        let server = TestServer::of_image(&image);
+        let error = run(&image, &disk, &server, 2).unwrap_err();
+        assert!(matches!(error, FlashError::ReadBack { .. }), "{error}");
+        disk.assert_unfinished();
     }
 }
 

@@ -3,10 +3,13 @@
 //! The order is what keeps an interrupted or failed flash from looking finished. Before the first change the disk's
 //! start (boot code and partition table) and its last sector (the GPT's second header, from which firmware repairs
 //! the first) are wiped. All chunks between the first and the last are written and read back. Only when every one
-//! of them is right are the last chunk and, after it is durable, the first chunk written and read back.
+//! of them is right are the ends written: first and last chunk without the wiped places, then, when these were read
+//! back too, the last sector and, after it is durable, the start. So no partition table is there, nor can one be
+//! restored, before all that it points to is right.
 
 mod buffer;
 mod check;
+mod ends;
 mod error;
 mod fetch;
 mod medium;
@@ -362,26 +365,5 @@ impl<'a> Job<'a> {
         }
         self.write(offset, &self.zeros.bytes()[..length])?;
         Ok(true)
-    }
-
-    /// Writes the ends, the first chunk last, if anything was written; reads them back in any case.
-    fn commit_and_read(&self, readback: &verify::Readback<'_>) -> Result<(), FlashError> {
-        if self.dirty() {
-            for number in self.ends() {
-                let content = lock(&self.held).remove(&number);
-                let content = content.ok_or(FlashError::Halted)?;
-                self.write(self.index.span(number).0, content.bytes())?;
-                self.sync()?;
-            }
-        }
-        let read = self
-            .ends()
-            .into_iter()
-            .try_for_each(|number| readback.read_one(number));
-        if read.is_err() && self.dirty() {
-            // The error that is reported is the first one; a disk that cannot be wiped either is the same fault.
-            let _ = self.wipe_start().and_then(|()| self.sync());
-        }
-        read
     }
 }

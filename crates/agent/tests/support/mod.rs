@@ -52,10 +52,14 @@ pub fn image(layout: &str, tail: usize) -> Image {
 }
 
 pub fn pack(plain: Vec<u8>) -> Image {
+    pack_by(plain, CHUNK)
+}
+
+pub fn pack_by(plain: Vec<u8>, chunk_size: usize) -> Image {
     let mut packed = Vec::new();
     let mut over = Sha256::new();
     let mut chunks = Vec::new();
-    for chunk in plain.chunks(CHUNK) {
+    for chunk in plain.chunks(chunk_size) {
         let frame = zstd::bulk::compress(chunk, 3).unwrap();
         if chunk.iter().all(|&byte| byte == 0) {
             chunks.push(Chunk::Zero);
@@ -75,7 +79,7 @@ pub fn pack(plain: Vec<u8>) -> Image {
         schema: INDEX_SCHEMA,
         size: plain.len() as u64,
         sector_size: 512,
-        chunk_size: CHUNK.try_into().unwrap(),
+        chunk_size: chunk_size.try_into().unwrap(),
         image_sha256: Sha256Hex(Sha256::digest(&plain).into()),
         chunks_sha256: Sha256Hex(over.finalize().into()),
         chunks,
