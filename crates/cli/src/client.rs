@@ -29,7 +29,7 @@ const ANSWER_MAX: usize = 256 << 20;
 
 /// What to do where there is no state.
 const NO_STATE: &str =
-    "`--state DIR` or BOOTGATE_STATE says where the server's state is (`state` in serve.toml)";
+    "`--state DIR` or BOOTGATE_STATE says where the server's state is (`folder` under `[state]` in serve.toml)";
 
 /// What went wrong, and what to do.
 #[derive(Debug)]

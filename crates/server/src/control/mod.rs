@@ -93,6 +93,15 @@ impl Control {
         }
     }
 
+    /// The same, where the names that boot modes may refer to are known.
+    #[must_use]
+    pub fn with_names(self, names: Names) -> Self {
+        Self {
+            names: Some(names),
+            ..self
+        }
+    }
+
     /// The same, and machines can be woken.
     #[must_use]
     pub fn with_waker(self, waker: Waker) -> Self {
