@@ -8,7 +8,7 @@ use std::time::Duration;
 use bootgate_api::LeaseState;
 use bootgate_events::MacAddr;
 use bootgate_netboot::dhcp::{
-    Datagram, DhcpConfig, DropReason, Ended, InterfaceId, Outcome, Port, Reply, Responder,
+    Datagram, DhcpConfig, DhcpMode, DropReason, Ended, InterfaceId, Outcome, Port, Reply, Responder,
 };
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 
@@ -30,6 +30,13 @@ pub fn mac(last: u8) -> MacAddr {
 /// The pool is 10.77.0.10 to 10.77.0.13; leases hold an hour, offers a minute, quarantine ten minutes.
 pub fn config() -> DhcpConfig {
     DhcpConfig::new(SERVER, 24, ip(10)..=ip(13))
+}
+
+/// The same network with a DHCP server of its own, beside which this one only says what to boot.
+pub fn proxy() -> DhcpConfig {
+    let mut config = config();
+    config.interfaces[0].mode = DhcpMode::Proxy;
+    config
 }
 
 #[derive(Default)]
@@ -106,6 +113,11 @@ impl Packet {
 
     pub fn pxe(self, architecture: u16) -> Self {
         self.with(60, format!("PXEClient:Arch:{architecture:05}:UNDI:003000"))
+            .with(93, architecture.to_be_bytes())
+    }
+
+    pub fn http(self, architecture: u16) -> Self {
+        self.with(60, format!("HTTPClient:Arch:{architecture:05}:UNDI:003000"))
             .with(93, architecture.to_be_bytes())
     }
 
@@ -277,6 +289,11 @@ impl Answer {
         assert_eq!(found, Some(reason), "{:?}", self.0.dropped);
     }
 
+    /// The bootfile that the reply names.
+    pub fn bootfile(&self) -> Option<&str> {
+        self.reply().facts.bootfile.as_deref()
+    }
+
     /// The option of the reply.
     pub fn option(&self, code: u8) -> Option<Vec<u8>> {
         Fields::read(&self.reply().bytes)
@@ -345,6 +362,12 @@ impl Fields {
             file: file[..end].to_vec(),
             options,
         }
+    }
+
+    /// The whole value of an option that may come in parts (RFC 3396).
+    pub fn whole(&self, code: u8) -> Vec<u8> {
+        let parts = self.options.iter().filter(|(known, _)| *known == code);
+        parts.flat_map(|(_, value)| value.clone()).collect()
     }
 
     pub fn option(&self, code: u8) -> Option<&[u8]> {
