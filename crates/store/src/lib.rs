@@ -4,6 +4,8 @@
 //! `Ok`, the change outlives a crash and a power cut; when it returns an error, nothing was changed. The methods block;
 //! call them from a thread that may wait. The embedded backend is [`sqlite::Sqlite`].
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod operations;
 pub mod rules;
 pub mod sqlite;
