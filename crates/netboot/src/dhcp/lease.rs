@@ -280,9 +280,12 @@ impl Leases {
         self.strangers.len()
     }
 
-    /// The stranger's offer that ends first.
-    pub(super) fn stranger_offer(&self) -> Option<Ipv4Addr> {
-        self.strangers.first().map(|(_, ip)| *ip)
+    /// What strangers were offered and who they are, soonest to end first.
+    pub(super) fn stranger_offers(&self) -> impl Iterator<Item = (Ipv4Addr, MacAddr)> {
+        let mac_of = |ip: &Ipv4Addr| Some(self.by_ip.get(ip)?.mac);
+        self.strangers
+            .iter()
+            .filter_map(move |(_, ip)| Some((*ip, mac_of(ip)?)))
     }
 
     /// Ended ones that anybody may have, longest ended first.

@@ -13,6 +13,9 @@ use crate::policy::MachineLookup;
 /// However small a subnet is, so many addresses may be offered to strangers at once.
 const MIN_STRANGER_OFFERS: usize = 4;
 
+/// Offers to strangers that are looked at for one to take back.
+const LOOK_AT: usize = 8;
+
 /// The addresses of one subnet.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -169,7 +172,7 @@ impl Pool {
     fn has_room(&self, leases: &Leases, asker: &Asker<'_>, now: Time) -> bool {
         leases.len() < self.max_leases
             || leases.ended().next().is_some()
-            || (leases.stranger_offer().is_some()
+            || (leases.stranger_offers().next().is_some()
                 && (self.seen(leases, &asker.mac, now) || asker.known()))
     }
 
@@ -177,7 +180,8 @@ impl Pool {
     /// or else the stranger's offer that ends first.
     pub(super) fn make_room(&self, leases: &mut Leases, ip: Ipv4Addr, now: Time) {
         while leases.holder(ip, now).is_none() && leases.len() >= self.max_leases {
-            let oldest = leases.ended().next().or_else(|| leases.stranger_offer());
+            let offered = || leases.stranger_offers().next().map(|(ip, _)| ip);
+            let oldest = leases.ended().next().or_else(offered);
             let Some(oldest) = oldest else {
                 return;
             };
@@ -231,9 +235,15 @@ impl Pool {
         if let Some(ip) = ended {
             return Some(choice(ip, "one whose lease ended"));
         }
-        let offered = leases.stranger_offer()?;
-        let known = self.seen(leases, mac, now) || asker.known();
-        known.then(|| choice(offered, "one that was only offered to a stranger"))
+        if !self.seen(leases, mac, now) && !asker.known() {
+            return None;
+        }
+        // Who asks as an operating system was not looked up before: it may be known all the same.
+        let offered = leases
+            .stranger_offers()
+            .take(LOOK_AT)
+            .find(|(_, other)| !asker.machines.is_known(other));
+        offered.map(|(ip, _)| choice(ip, "one that was only offered to a stranger"))
     }
 
     fn unused(&self, leases: &Leases, mac: &MacAddr) -> Option<Ipv4Addr> {

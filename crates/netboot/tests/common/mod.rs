@@ -241,6 +241,14 @@ impl Lab {
 pub struct Answer(pub Outcome);
 
 impl Answer {
+    /// A reply by itself.
+    pub fn of(reply: Reply) -> Self {
+        Self(Outcome {
+            reply: Some(reply),
+            ..Outcome::default()
+        })
+    }
+
     pub fn reply(&self) -> &Reply {
         match &self.0.reply {
             Some(reply) => reply,
