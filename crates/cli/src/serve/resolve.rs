@@ -1,7 +1,6 @@
 //! What the configuration means on this host: interfaces, addresses, network boot programs.
 
 use std::io;
-use std::path::Path;
 
 use bootgate_hostnet::host::HostInterface;
 use bootgate_netboot::dhcp::{DhcpMode, InterfaceId};
@@ -190,20 +189,20 @@ fn programs(settings: &Settings, lab: &mut LabConfig) -> Vec<String> {
         if !lacks(&table, code) {
             continue;
         }
-        let found = NbpPlan::default().locate(firmware);
-        let parts = found
-            .as_deref()
-            .ok()
-            .and_then(|path| Some((path.parent()?, path.file_name()?)));
-        let Some((folder, file)) = parts else {
+        let found = NbpPlan::default().locate(firmware).ok();
+        let named_file = found.and_then(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            Some((name, path))
+        });
+        let Some((name, path)) = named_file else {
             notes.push(format!(
                 "no network boot program for {}: install iPXE (apt-get install ipxe), or name a file in [boot]",
                 table.name(code)
             ));
             continue;
         };
-        give(lab, folder);
-        table = named(table, code, &file.to_string_lossy());
+        table = named(table, code, &name);
+        lab.artifacts.push((name, path));
     }
     lab.architectures = table;
     notes
@@ -213,16 +212,5 @@ fn named(table: ArchTable, code: u16, file: &str) -> ArchTable {
     match table.row(code).cloned() {
         Some(row) => table.with(code, row.with_bootfile(file.to_owned())),
         None => table,
-    }
-}
-
-/// Gives out a folder once.
-fn give(lab: &mut LabConfig, folder: &Path) {
-    let there = lab
-        .artifacts
-        .iter()
-        .any(|(prefix, have)| prefix.is_empty() && have == folder);
-    if !there {
-        lab.artifacts.push((String::new(), folder.to_owned()));
     }
 }

@@ -26,7 +26,8 @@ pub struct LabConfig {
     /// What DHCP clients may take.
     pub dhcp_limits: DhcpLimits,
     /// Folders of files to give out: the prefix of their names (empty, or `live/`) and where they lie. Everything
-    /// below a folder is given out under the prefix and its path in the folder.
+    /// below a folder is given out under the prefix and its path in the folder. A single file is given out as the
+    /// prefix itself.
     pub artifacts: Vec<(String, PathBuf)>,
     /// Images by name: folders that hold `image.zst` and `index.json`.
     pub images: BTreeMap<String, PathBuf>,

@@ -233,7 +233,7 @@ fn read_text(what: &str, name: &str, path: &Path) -> Result<String, StartError> 
     })
 }
 
-/// The files below a folder, by the names they are given out as. Links that lead out of it, and names that no
+/// The files below a folder, by the names they are given out as; a single file as `prefix`. Links that lead out of it, and names that no
 /// artifact can have, are left out.
 pub(super) fn files_below(
     prefix: &str,
@@ -248,6 +248,10 @@ pub(super) fn files_below(
     let root = folder
         .canonicalize()
         .map_err(|error| problem(folder, error))?;
+    if root.is_file() {
+        let name = ArtifactName::new(prefix).map_err(|error| wrong(error.to_string()))?;
+        return Ok(vec![(name, root)]);
+    }
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(current) = folders.pop() {
