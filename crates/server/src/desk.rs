@@ -175,8 +175,8 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answered {
     pub(crate) answer: Answer,
-    /// The machine that called.
-    pub(crate) mac: MacAddr,
+    /// The machine that called, where it is known.
+    pub(crate) mac: Option<MacAddr>,
     /// What to tell.
     pub(crate) told: Option<EventKind>,
 }

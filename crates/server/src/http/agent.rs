@@ -40,7 +40,7 @@ async fn call(context: &Arc<Context>, nonce: String, peer: Peer, uri: &Uri, what
         Ok(answered) => answered,
         Err(refusal) => return asked.refuse_by(refusal),
     };
-    asked.mac = Some(answered.mac);
+    asked.mac = answered.mac.or(asked.mac);
     if let Some(told) = answered.told {
         context.emit(asked.mac, told);
     }

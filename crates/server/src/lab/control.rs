@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bootgate_api::{BootMode, ExplainStep, Explanation, FlashOrder, Machine, UnixMicros};
 use bootgate_events::{AttemptId, Event, MacAddr};
-use bootgate_netboot::dhcp::Asked;
+use bootgate_netboot::dhcp::{Asked, InterfaceId};
 use bootgate_store::{MachineChange, Store, StoreError};
 use tokio::sync::broadcast;
 
@@ -56,7 +56,7 @@ pub struct AskingAs {
     /// Its class: `PXEClient`, `HTTPClient`, `iPXE` (a user class), `U-Boot.armv8`, ...; `None`: `PXEClient`. Empty: an
     /// operating system's DHCP client.
     pub class: Option<String>,
-    /// The interface it asks on; `None`: the one it was last heard on, else each that is served.
+    /// The interface it asks on; `None`: the first that is served.
     pub interface: Option<String>,
 }
 
@@ -217,7 +217,7 @@ impl Lab {
     /// Why a machine gets its reply: what it would get now, step by step, if it asked as `asking`.
     ///
     /// # Errors
-    /// None now.
+    /// The interface is none that is served.
     pub fn explain(&self, mac: &MacAddr, asking: &AskingAs) -> Result<Explanation, StoreError> {
         let machine = self.parts.known.machine(mac);
         let last = machine.as_ref().and_then(|machine| machine.architecture);
@@ -237,7 +237,21 @@ impl Lab {
         }
         let shared = &self.parts.shared;
         let now = shared.now();
-        let mut explanation = shared.responder().explain(now, &asked, &*shared.lookup);
+        let responder = shared.responder();
+        if let Some(name) = &asking.interface {
+            let served = &responder.config().interfaces;
+            let found = served.iter().position(|served| served.name == *name);
+            let Some(index) = found else {
+                let served: Vec<_> = served.iter().map(|one| format!("`{}`", one.name)).collect();
+                return Err(StoreError::Refused {
+                    doing: format!("explain what is asked on `{name}`"),
+                    why: format!("the interfaces that are served are {}", served.join(", ")),
+                });
+            };
+            asked.interface = InterfaceId(index);
+        }
+        let mut explanation = responder.explain(now, &asked, &*shared.lookup);
+        drop(responder);
         let attempt = match self.parts.known.attempt(mac) {
             Some(attempt) => format!("`{attempt}` is open"),
             None => "none is open".to_owned(),

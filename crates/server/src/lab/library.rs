@@ -233,8 +233,8 @@ fn read_text(what: &str, name: &str, path: &Path) -> Result<String, StartError> 
     })
 }
 
-/// The files below a folder, by the names they are given out as; a single file as `prefix`. Links that lead out of it, and names that no
-/// artifact can have, are left out.
+/// The files below a folder, by the names they are given out as; a single file as `prefix`. Links that lead out of
+/// the folder, and names that no artifact can have, are left out.
 pub(super) fn files_below(
     prefix: &str,
     folder: &Path,

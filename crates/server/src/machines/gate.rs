@@ -87,7 +87,7 @@ impl Machines {
         })?;
         Ok(Answered {
             answer,
-            mac: *mac,
+            mac: Some(*mac),
             told,
         })
     }

@@ -7,6 +7,7 @@ use bootgate_store::{Discovered, Discovery, NewAttempt, StoreError};
 use super::super::ForeignServer;
 use super::super::decide::{self, By, Contact, Latest, Meaning, Next};
 use super::super::known::stranger;
+use super::calls::plain;
 use super::open::{Open, begins_talk, started, target_name};
 use super::{PRUNE_EVERY, Recorder, remember};
 use crate::Fact;
@@ -60,7 +61,9 @@ impl Recorder {
     fn whose(&mut self, fact: &Fact) -> Option<MacAddr> {
         let mac = match &fact.kind {
             EventKind::TransferStarted { id, peer, .. } => {
-                let mac = fact.mac.or_else(|| self.peers.get(peer).copied())?;
+                let mac = fact
+                    .mac
+                    .or_else(|| self.peers.get(&plain(*peer)).copied())?;
                 remember(&mut self.transfers, *id, mac);
                 mac
             }
@@ -68,9 +71,9 @@ impl Recorder {
             EventKind::TransferCompleted { id, .. } | EventKind::TransferAborted { id, .. } => {
                 self.transfers.remove(id)?
             }
-            EventKind::RequestRefused { peer, .. } => {
-                fact.mac.or_else(|| self.peers.get(peer).copied())?
-            }
+            EventKind::RequestRefused { peer, .. } => fact
+                .mac
+                .or_else(|| self.peers.get(&plain(*peer)).copied())?,
             _ => fact.mac?,
         };
         let open = self.open.get(&mac)?;

@@ -54,7 +54,7 @@ impl Recorder {
             });
         };
         let (attempt, uboot) = (open.attempt.clone(), open.uboot);
-        remember(&mut self.peers, ask.peer, mac);
+        remember(&mut self.peers, plain(ask.peer), mac);
         let next = self.next_of(&machine, &attempt.boot, attempt.local, ask.loader);
         let nonce = match &next {
             Next::Local => {
@@ -108,6 +108,16 @@ impl Recorder {
 
     /// An agent or an installer calls.
     pub(super) fn call(&mut self, call: &AgentCall) -> Result<Answered, Refusal> {
+        self.called(call).map_err(|mut refusal| {
+            // Whose call it is may be known where no lease says so.
+            refusal.mac = refusal
+                .mac
+                .or_else(|| self.peers.get(&plain(call.peer)).copied());
+            refusal
+        })
+    }
+
+    fn called(&mut self, call: &AgentCall) -> Result<Answered, Refusal> {
         let Ok(nonce) = call.nonce.parse::<Nonce>() else {
             return Err(Refusal::stale(call));
         };
@@ -136,7 +146,7 @@ impl Recorder {
             })?;
         Ok(Answered {
             answer,
-            mac,
+            mac: Some(mac),
             told: None,
         })
     }
@@ -144,10 +154,7 @@ impl Recorder {
     /// A completion whose answer was lost may come again after its attempt is over.
     fn called_late(&mut self, call: &AgentCall, nonce: &Nonce) -> Result<Answered, Refusal> {
         let stale = || Refusal::stale(call);
-        let (Saying::Complete(completion), Some(mac)) = (
-            &call.what,
-            call.holder.or_else(|| self.peers.get(&call.peer).copied()),
-        ) else {
+        let Saying::Complete(completion) = &call.what else {
             return Err(stale());
         };
         let images = self.parts.library.images.values();
@@ -164,7 +171,7 @@ impl Recorder {
         match self.stored(completed)? {
             Completed::Again => Ok(Answered {
                 answer: Answer::Done,
-                mac,
+                mac: call.holder,
                 told: None,
             }),
             _ => Err(stale()),

@@ -236,6 +236,8 @@ struct Recorder {
     /// Whose addresses these are, as their DHCP messages said.
     peers: HashMap<IpAddr, MacAddr>,
     log: Vec<Event>,
+    /// Events that are stored and not told yet.
+    stored: Vec<Event>,
     answers: Vec<Box<dyn FnOnce() + Send>>,
     discoveries: PerSecond,
     finished: u32,
@@ -272,6 +274,7 @@ impl Recorder {
             transfers: HashMap::new(),
             peers: HashMap::new(),
             log: Vec::new(),
+            stored: Vec::new(),
             answers: Vec::new(),
             discoveries,
             finished: 0,
@@ -357,6 +360,17 @@ impl Recorder {
             self.close(&mac);
         }
         self.finish_all();
+        self.tell();
+    }
+
+    /// Tells who listens. An attempt's last event is told when its verdict is stored too.
+    fn tell(&mut self) {
+        for event in self.stored.drain(..) {
+            if let Some(attempt) = event.attempt.clone() {
+                // Nobody may be listening.
+                let _ = self.parts.live.send((attempt, event));
+            }
+        }
     }
 
     /// Appends what was logged, in one transaction.
@@ -367,12 +381,7 @@ impl Recorder {
         match self.parts.store.append_events(&self.log) {
             Ok(()) => {
                 self.works();
-                for event in self.log.drain(..) {
-                    if let Some(attempt) = event.attempt.clone() {
-                        // Nobody may be listening.
-                        let _ = self.parts.live.send((attempt, event));
-                    }
-                }
+                self.stored.append(&mut self.log);
             }
             Err(error) => {
                 self.fails(&error);
