@@ -11,6 +11,7 @@
 
 mod model;
 mod operation;
+pub mod sample;
 
 pub use model::Model;
 pub use operation::{Operation, contents};
