@@ -38,7 +38,7 @@ fn a_kill_loses_and_invents_nothing() {
         work(Path::new(&state), Random(seed.unwrap()));
     }
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = seed.unwrap_or(started.as_micros() as u64);
+    let seed = seed.unwrap_or(u64::from(started.subsec_nanos()) ^ started.as_secs());
     println!("to see the same again: {SEED}={seed}");
     let mut random = Random(seed);
     let folder = tempfile::tempdir().unwrap();

@@ -212,7 +212,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let before = std::fs::read(&file).unwrap();
     let newer = |outcome: Result<(), StoreError>| match outcome {
         Err(StoreError::Newer { found, known, .. }) => {
-            assert_eq!((found, known), (SCHEMA + 1, SCHEMA))
+            assert_eq!((found, known), (SCHEMA + 1, SCHEMA));
         }
         other => panic!("not refused: {other:?}"),
     };
