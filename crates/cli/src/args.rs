@@ -145,7 +145,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
     /// How long each question waits for answers, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, requires = "segment", value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 4, requires = "segment", value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) wait: u64,
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bootgate_events::{AttemptId, Event, EventKind, MacAddr, Verdict};
+use bootgate_events::{AttemptId, Event, EventKind, MacAddr, Stage, Verdict};
 
 use crate::args::Format;
 
@@ -81,9 +81,12 @@ pub(super) fn line(who: &str, text: &str) {
 fn words(kind: &EventKind) -> Option<String> {
     Some(match kind {
         EventKind::AttemptOpened { mode, reason, .. } => format!("boots: {mode} ({reason})"),
-        EventKind::MachineDiscovered { mac, mode } => {
-            format!("{mac} is new here, and is now `{mode}`")
-        }
+        EventKind::MachineDiscovered { mode, .. } => format!("new here, and is now `{mode}`"),
+        // Said by the attempt itself.
+        EventKind::StageEntered {
+            stage: Stage::Power,
+            ..
+        } => return None,
         EventKind::StageEntered { stage, by } => format!("{stage}: {by}"),
         EventKind::LocalBootServed { how, .. } => format!("boots its own disk: {how}"),
         EventKind::BootRefused { reason, .. } => format!("REFUSED: {reason}"),
