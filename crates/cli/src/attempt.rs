@@ -69,7 +69,7 @@ fn list(attempts: &[Attempt]) {
             outcome(attempt),
         ]);
     }
-    table.print("no attempt was made");
+    table.print("no attempts");
 }
 
 fn boots(attempt: &Attempt) -> String {

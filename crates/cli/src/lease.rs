@@ -63,5 +63,5 @@ fn list(leases: &[Lease]) {
             lease.client.as_deref().unwrap_or_default().into(),
         ]);
     }
-    table.print("no address is leased");
+    table.print("no leases");
 }

@@ -230,7 +230,7 @@ fn list(machines: &[Machine]) {
             labels.join(" ").into(),
         ]);
     }
-    table.print("no machine is known");
+    table.print("no machines");
 }
 
 /// The mode and what goes with it, in short.

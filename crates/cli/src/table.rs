@@ -165,7 +165,7 @@ impl Facts {
     }
 }
 
-/// Prints values as JSON, one on each line, with their times as text.
+/// Prints values as JSON, one on each line, with their times as text; `null` for what never was.
 pub(crate) fn json<T: Serialize>(values: &[T]) -> Result<(), Trouble> {
     for value in values {
         let value = serde_json::to_value(value);
@@ -196,6 +196,7 @@ fn times_as_text(value: &mut Value) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match value.as_u64().filter(|_| TIMES.contains(&name.as_str())) {
+                    Some(0) => *value = Value::Null,
                     Some(micros) => *value = Value::String(iso(UnixMicros(micros))),
                     None => times_as_text(value),
                 }

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use bootgate_api::{BootMode, DiskState, ExplainStep, Explanation, LeaseState, Machine};
+use bootgate_api::{Attempt, BootMode, DiskState, ExplainStep, Explanation, LeaseState, Machine};
+use bootgate_events::{EventKind, MacAddr};
 use bootgate_store::AttemptFilter;
 use serde::Deserialize;
 
 use super::problem::{Asked, Refusal};
 use super::{Control, blocking};
 use crate::lab::{AskingAs, now};
+
+/// Events read from the storage at once.
+const BATCH: usize = 256;
 
 /// What `as` may say.
 const AS: &str = "`arch=7`, `class=PXEClient` and `interface=eth1`, joined by commas";
@@ -33,10 +37,11 @@ pub(super) async fn explain(
     blocking(control, move |control| {
         let asking = asking_as(question.asking.as_deref().unwrap_or_default())?;
         let mac = control.mac_of(&question.machine)?;
-        let explanation = match &control.lab {
+        let mut explanation = match &control.lab {
             Some(lab) => lab.explain(&mac, &asking)?,
             None => stored(control, control.store.machine(&mac)?)?,
         };
+        explanation.steps.extend(last_reply(control, mac)?);
         Ok(Json(explanation))
     })
     .await
@@ -96,7 +101,7 @@ fn stored(control: &Control, machine: Option<Machine>) -> Result<Explanation, Re
         let image = &order.image;
         let told = match failed {
             0 => format!("image `{image}`"),
-            failed => format!("image `{image}`, {failed} tries failed in a row"),
+            failed => format!("image `{image}`; failed in a row: {failed}"),
         };
         steps.push(step("flash", told));
     }
@@ -110,12 +115,7 @@ fn stored(control: &Control, machine: Option<Machine>) -> Result<Explanation, Re
         Some(lease) => step("lease", format!("{}, ended", lease.ip)),
         None => step("lease", "none"),
     });
-    let latest = AttemptFilter {
-        mac: Some(machine.mac),
-        limit: 1,
-        ..AttemptFilter::default()
-    };
-    if let Some(attempt) = control.store.attempts(&latest)?.pop() {
+    if let Some(attempt) = latest(control, machine.mac)? {
         let verdict = attempt.verdict.as_ref();
         let verdict = verdict.map_or("no verdict yet", |target| target.verdict.word());
         steps.push(step("attempt", format!("{}: {verdict}", attempt.id)));
@@ -124,6 +124,40 @@ fn stored(control: &Control, machine: Option<Machine>) -> Result<Explanation, Re
         outcome: format!("nothing now; with a server: {}", outcome(&machine)),
         steps,
     })
+}
+
+/// What the machine was last told by DHCP, and why.
+fn last_reply(control: &Control, mac: MacAddr) -> Result<Option<ExplainStep>, Refusal> {
+    let Some(attempt) = latest(control, mac)? else {
+        return Ok(None);
+    };
+    let (mut from, mut told) = (0, None);
+    loop {
+        let events = control.store.events(&attempt.id, from, BATCH)?;
+        for event in &events {
+            if let Some(EventKind::DhcpSent { facts, reason, .. }) = event.kind() {
+                let address = facts.address.map(|address| format!(" {address}"));
+                let file = facts.bootfile.as_ref().map(|file| format!(", `{file}`"));
+                let (address, file) = (address.unwrap_or_default(), file.unwrap_or_default());
+                let message = facts.message.to_uppercase();
+                told = Some(format!("{message}{address}{file}: {reason}"));
+            }
+        }
+        match events.last() {
+            Some(last) if events.len() == BATCH => from = last.seq + 1,
+            _ => break,
+        }
+    }
+    Ok(told.map(|told| step("last reply", format!("in attempt {}: {told}", attempt.id))))
+}
+
+fn latest(control: &Control, mac: MacAddr) -> Result<Option<Attempt>, Refusal> {
+    let latest = AttemptFilter {
+        mac: Some(mac),
+        limit: 1,
+        ..AttemptFilter::default()
+    };
+    Ok(control.store.attempts(&latest)?.pop())
 }
 
 fn step(about: &str, found: impl Into<String>) -> ExplainStep {

@@ -82,8 +82,11 @@ fn why_not(refusal: Refusal, change: &MachineChange) -> Refusal {
         refusal if refusal.is_conflict() && local => refusal.hint(
             "flash it again (`bootgate machine retry`), or `--force` where you know that the disk boots",
         ),
+        refusal if refusal.is_conflict() && change.name.is_some() => {
+            refusal.hint("`bootgate machine list` shows which names are given")
+        }
         refusal if refusal.is_conflict() => {
-            refusal.hint("`bootgate machine list` shows what is there")
+            refusal.hint("the server's configuration says what it can boot")
         }
         refusal => refusal,
     }
