@@ -111,7 +111,7 @@ pub(crate) struct Refusal {
     /// Why, in words, for the client.
     pub(crate) reason: String,
     /// The event that says so; `None`: [`EventKind::RequestRefused`].
-    pub(crate) told: Option<EventKind>,
+    pub(crate) told: Option<Box<EventKind>>,
     /// The machine, where it is known.
     pub(crate) mac: Option<MacAddr>,
 }

@@ -127,7 +127,7 @@ impl Asked<'_> {
         self.mac = refusal.mac.or(self.mac);
         match refusal.told {
             Some(told) => {
-                self.context.emit(self.mac, told);
+                self.context.emit(self.mac, *told);
                 failure(status, &refusal.reason)
             }
             None => self.refuse(status, refusal.reason),

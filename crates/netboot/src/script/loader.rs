@@ -93,9 +93,10 @@ fn pxelinux(boot: &LoaderBoot) -> Result<String, ScriptError> {
             fill(template!("pxelinux-boot.cfg"), &values)
         }
         LoaderBoot::Local { reason, drive } => {
+            // PXELINUX hands the number to the PXE ROM, which knows no drives: 0 is a normal local boot.
             let drive = match drive {
                 LocalDrive::Next => "-1".to_owned(),
-                LocalDrive::Number(drive) => format!("{drive:#04x}"),
+                LocalDrive::Number(_) => "0".to_owned(),
             };
             let values = [("reason", line("reason", reason)?), ("drive", drive)];
             fill(template!("pxelinux-local.cfg"), &values)

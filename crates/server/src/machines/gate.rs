@@ -194,20 +194,20 @@ impl Refusal {
     pub(crate) fn stale(call: &AgentCall) -> Self {
         let mut refusal = Self::new(409, "the nonce is not that of a current attempt");
         refusal.mac = call.holder;
-        refusal.told = Some(EventKind::StaleCallback {
+        refusal.told = Some(Box::new(EventKind::StaleCallback {
             nonce: call.nonce.chars().take(64).collect(),
             path: call.path.clone(),
-        });
+        }));
         refusal
     }
 
     /// What was read back is not the image.
     pub(crate) fn wrong_completion(error: String) -> Self {
         let mut refusal = Self::new(422, error.clone());
-        refusal.told = Some(EventKind::AgentFailed {
+        refusal.told = Some(Box::new(EventKind::AgentFailed {
             stage: Stage::Verify,
             error,
-        });
+        }));
         refusal
     }
 }

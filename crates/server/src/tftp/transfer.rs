@@ -104,7 +104,7 @@ impl Download {
                 match refusal.told {
                     Some(told) => {
                         self.port.answer(self.peer, &answer).await;
-                        context.emit(self.mac, told);
+                        context.emit(self.mac, *told);
                     }
                     None => self.refuse(ArtifactRole::Script, answer).await,
                 }

@@ -418,9 +418,14 @@ impl Recorder {
                 ..
             }
         );
-        open.take(kind, now_us, &mut self.log);
-        if script && let Some(then) = open.after_script.take() {
-            open.take(then, now_us, &mut self.log);
+        // The refusal comes first: a configuration that only says so is not the script that the mode asks for.
+        let then = open.after_script.take_if(|_| script);
+        let (before, after) = match then {
+            Some(refused @ EventKind::BootRefused { .. }) => (Some(refused), None),
+            then => (None, then),
+        };
+        for kind in before.into_iter().chain([kind]).chain(after) {
+            open.take(kind, now_us, &mut self.log);
         }
         if let Some(proof) = open.proof() {
             open.take(proof, now_us, &mut self.log);
