@@ -1,12 +1,15 @@
-//! Conversations with the DHCP server. An input is one packet, or several with `PKT!` between them; the clock moves on
-//! by as many seconds as each packet has bytes, so that offers and leases expire now and then.
+//! Conversations with the DHCP server, on an interface of its own and on one beside another server. An input is one
+//! packet, or several with `PKT!` between them; the clock moves on by as many seconds as each packet has bytes, so that
+//! offers and leases expire now and then.
 #![no_main]
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bootgate_events::MacAddr;
-use bootgate_netboot::dhcp::{Datagram, DhcpConfig, Responder};
+use bootgate_netboot::dhcp::{
+    Datagram, DhcpConfig, DhcpMode, InterfaceConfig, InterfaceId, Port, Responder, ServerFacts,
+};
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 use libfuzzer_sys::fuzz_target;
 use packets::split;
@@ -37,12 +40,37 @@ fuzz_target!(|data: &[u8]| {
     config.subnets[0].max_leases = MAX_LEASES;
     config.subnets[0].lease = Duration::from_secs(1000);
     config.authoritative = data.len() % 2 == 0;
+    config.limits.burst = 0;
+    let beside = InterfaceConfig {
+        name: "beside".to_owned(),
+        mode: DhcpMode::Proxy,
+        ..config.interfaces[0].clone()
+    };
+    config.interfaces.push(beside);
     let mut server = Responder::new(config);
     let mut now = Duration::ZERO;
     for packet in split(data) {
         now += Duration::from_secs(packet.len() as u64);
-        let outcome = server.handle(now, &Datagram::new(packet), &Machines);
-        assert!(outcome.reply.is_some() != outcome.dropped.is_some());
+        let port = match packet.len() % 3 {
+            0 => Port::Pxe,
+            _ => Port::Dhcp,
+        };
+        let datagram = Datagram {
+            port,
+            interface: InterfaceId(packet.len() % 2),
+            ..Datagram::new(packet)
+        };
+        let outcome = server.handle(now, &datagram, &Machines);
+        let answered = [
+            outcome.reply.is_some(),
+            outcome.dropped.is_some(),
+            outcome.ended.is_some(),
+        ];
+        assert_eq!(answered.iter().filter(|some| **some).count(), 1);
+        if let Some(grant) = outcome.grant.filter(|_| packet.len() % 5 == 0) {
+            server.undo(&grant);
+        }
+        let _ = ServerFacts::parse(packet);
         assert!(server.tracked() <= MAX_LEASES);
         assert!(server.poll_at().is_none_or(|next| next > now));
         if let Some(reply) = outcome.reply {

@@ -8,17 +8,21 @@
 
 mod common;
 
-use bootgate_netboot::dhcp::{ClientFacts, Outcome};
+use std::net::SocketAddrV4;
+
+use bootgate_netboot::dhcp::{ClientFacts, Datagram, Outcome, Port, ServerFacts};
 use common::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const FIXTURES: [&str; 6] = [
+const FIXTURES: [&str; 8] = [
     "edk2-x64-discover",
     "edk2-x64-request",
     "ipxe-bios-discover",
     "ipxe-bios-request",
     "ipxe-efi-discover",
+    "uboot-arm64-discover",
+    "uboot-arm64-request",
     "udhcpc-discover",
 ];
 
@@ -30,6 +34,12 @@ fn check(lab: &Lab, outcome: &Outcome) {
             assert_eq!(*mac, reply.mac);
             assert!(reply.bytes.len() >= 300);
             assert!(!reply.reason.is_empty());
+            if let Some(nak) = reply.nak("taken") {
+                assert!(outcome.grant.is_some() && nak.bytes.len() >= 300);
+            } else {
+                assert_eq!(outcome.grant, None);
+            }
+            assert!(ServerFacts::parse(&reply.bytes).is_ok());
             let end = reply.bytes.iter().rposition(|byte| *byte != 0);
             assert_eq!(end.map(|at| reply.bytes[at]), Some(255), "options end");
         }
@@ -40,7 +50,8 @@ fn check(lab: &Lab, outcome: &Outcome) {
     assert!(lab.server.tracked() <= lab.server.config().subnets[0].max_leases);
 }
 
-/// Sends to a server that has state already, so that each branch has something to decide.
+/// Sends to servers that have state already, so that each branch has something to decide: to every port, in every mode,
+/// by a relay and without one.
 fn send_everywhere(bytes: &[u8]) {
     let mut lab = Lab::new(config());
     lab.lease(CAPTURED);
@@ -48,7 +59,28 @@ fn send_everywhere(bytes: &[u8]) {
     for seconds in [1, 1800, 3700] {
         let answer = lab.at(seconds).send_bytes(bytes);
         check(&lab, &answer.0);
+        if let Some(grant) = &answer.0.grant {
+            lab.server.undo(grant);
+        }
     }
+    for config in [config(), proxy()] {
+        let mut lab = Lab::new(config);
+        for (port, from) in [(Port::Dhcp, ip(0)), (Port::Pxe, ip(50)), (Port::Pxe, ip(0))] {
+            let answer = lab.give(&Datagram {
+                port,
+                from: SocketAddrV4::new(from, 68),
+                ..Datagram::new(bytes)
+            });
+            check(&lab, &answer.0);
+        }
+    }
+    let mut relayed = bytes.to_vec();
+    if let Some(giaddr) = relayed.get_mut(24..28) {
+        giaddr.copy_from_slice(&ip(250).octets());
+        let answer = lab.send_bytes(&relayed);
+        check(&lab, &answer.0);
+    }
+    let _ = ServerFacts::parse(bytes);
 }
 
 fn options_packet(message_type: u8, options: Vec<(u8, Vec<u8>)>) -> Vec<u8> {
@@ -98,6 +130,21 @@ proptest! {
     ) {
         let mut bytes = options_packet(message_type, options);
         bytes.splice(240..240, [52, 1, overload]);
+        send_everywhere(&bytes);
+    }
+
+    #[test]
+    fn replies_of_servers(
+        message_type in 0..20u8,
+        options in vec((any::<u8>(), vec(any::<u8>(), 0..255)), 0..8),
+        overload in 0..4u8,
+        file in vec(any::<u8>(), 128),
+    ) {
+        let mut bytes = options_packet(message_type, options);
+        bytes[0] = 2;
+        bytes[108..236].copy_from_slice(&file);
+        bytes.splice(240..240, [52, 1, overload]);
+        let _ = ServerFacts::parse(&bytes);
         send_everywhere(&bytes);
     }
 
