@@ -4,6 +4,7 @@
 //! whom. What comes in is read by a sanitiser of our own ([`ClientFacts::parse`]), because firmware sends what
 //! a strict decoder trips over.
 
+mod books;
 mod chain;
 mod config;
 mod explain;
@@ -12,6 +13,7 @@ mod judge;
 mod lease;
 mod options;
 mod outcome;
+mod parse_error;
 mod pool;
 pub mod probe;
 mod rate;
@@ -26,12 +28,13 @@ pub use config::{
     DhcpConfig, DhcpLimits, DhcpMode, InterfaceConfig, InterfaceId, SubnetConfig, SubnetId,
 };
 pub use explain::Asked;
-pub use facts::{ClientFacts, MessageKind, ParseError};
+pub use facts::{ClientFacts, MessageKind};
 pub(crate) use facts::{architecture_of_class, readable};
 pub use outcome::{
     Datagram, Destination, DropReason, Dropped, Ended, ForeignServer, Grant, LeaseEntry, Outcome,
     Port, Reply, Sighting,
 };
+pub use parse_error::ParseError;
 pub use responder::Responder;
 pub use server_facts::{ServerFacts, ServerMessage};
 
