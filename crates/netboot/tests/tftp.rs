@@ -131,6 +131,36 @@ fn block_numbers_wrap_to_zero_also_inside_a_window() {
 }
 
 #[test]
+fn a_file_over_90_megabytes_wraps_the_block_number_at_blksize_1428() {
+    let size = 1428 * 65_536 + 5;
+    for options in [
+        &["blksize", "1428"][..],
+        &["blksize", "1428", "windowsize", "16"],
+    ] {
+        let got = download(size, options, &Limits::default());
+        assert_eq!(got, (size, 65_537));
+    }
+}
+
+#[test]
+fn blksize_is_clamped_to_what_fits_the_mtu() {
+    let mtu: u16 = 1400;
+    let limits = Limits {
+        max_block: mtu - 32,
+        ..Limits::default()
+    };
+    for (asked, agreed) in [
+        ("65464", 1368),
+        ("1369", 1368),
+        ("1368", 1368),
+        ("512", 512),
+    ] {
+        let transfer = start_with(70_000, &["blksize", asked], &limits);
+        assert_eq!(transfer.agreed().block, agreed, "{asked}");
+    }
+}
+
+#[test]
 fn the_oack_repeats_names_as_spelled_and_raises_nothing() {
     let options = [
         "TSize",
@@ -208,7 +238,7 @@ fn the_window_is_bounded_by_its_bytes() {
 }
 
 #[test]
-fn a_repeated_acknowledgement_sends_nothing_in_lockstep() {
+fn a_repeated_acknowledgement_makes_no_sorcerers_apprentice_in_lockstep() {
     let mut transfer = start(5000, &[]);
     assert_eq!(sent(&mut transfer, START), [1]);
     assert_eq!(transfer.handle(START, &ack(1)), Handled::Progress);
@@ -428,6 +458,25 @@ fn other_modes_and_writes_are_refused_in_words() {
     );
     assert_eq!(refusal_of(&rrq(&["f"])).expect("an answer").0, 4);
     assert_eq!(refusal_of(b"\0\x01").expect("an answer").0, 4);
+}
+
+#[test]
+fn every_refusal_has_a_name_for_counters() {
+    let long = "x".repeat(300);
+    for (bytes, slug) in [
+        (&b""[..], "truncated"),
+        (b"\0", "truncated"),
+        (b"\0\x01", "truncated"),
+        (b"\0\x01name", "truncated"),
+        (b"\0\x04\0\x01", "not-a-request"),
+        (&rrq(&["f", "mail"]), "unsupported-mode"),
+        (&request(2, &["f", "octet"]), "write-request"),
+        (&rrq(&["../../etc/shadow", "octet"]), "hostile-path"),
+        (&rrq(&[&long, "octet"]), "hostile-path"),
+    ] {
+        let bad = ReadRequest::parse(bytes).expect_err("refused");
+        assert_eq!(bad.slug, slug, "{bytes:?}");
+    }
 }
 
 #[test]

@@ -25,9 +25,9 @@ use leash::Leash;
 
 /// Longest request that is read, less one. RFC 2347 says 512; some loaders exceed it.
 const REQUEST_MAX: usize = 2048;
-/// Age from which a transfer whose client has never answered makes room for another, where there are too many: every
+/// Age from which a transfer whose client has never answered makes room for another, where there are too many: a
 /// client that is there answers sooner.
-const HALF_OPEN: Duration = Duration::from_secs(1);
+const HALF_OPEN: Duration = Duration::from_millis(250);
 /// Refused requests that become events in one second; further ones are counted. A loader that looks for its
 /// configuration asks for some twenty names that are not there.
 const REFUSALS_PER_SECOND: u32 = 100;
@@ -66,6 +66,8 @@ struct Active {
     leash: Arc<Leash>,
     path: String,
     since: Instant,
+    /// The client's address was leased from here.
+    known: bool,
     /// The client has acknowledged something.
     moved: Arc<AtomicBool>,
 }
@@ -136,19 +138,32 @@ impl TftpServer {
     }
 
     async fn take(&mut self, datagram: &[u8], peer: SocketAddr) {
-        // Requests have the operation codes 1 and 2; in single-port mode, the others belong to a transfer.
-        let request = matches!(datagram, [0, 1 | 2, ..]);
-        if !request
-            && self.port.context.config.tftp_single_port
-            && let Some(active) = self.by_peer.get(&peer)
-        {
-            if !active.leash.deliver(datagram) {
-                let context = &self.port.context;
-                context.dropped_as("tftp", "inbox-full", None, "too many packets at once");
-            }
+        if self.port.context.config.tftp_single_port && self.hand_over(datagram, peer) {
             return;
         }
         self.request(datagram, peer).await;
+    }
+
+    /// In single-port mode, gives a packet to the transfer that it belongs to. False where it belongs to none.
+    fn hand_over(&mut self, datagram: &[u8], peer: SocketAddr) -> bool {
+        let [0, operation, ..] = *datagram else {
+            return false;
+        };
+        // Requests have the operation codes 1 and 2 (RFC 1350).
+        if matches!(operation, 1 | 2) {
+            return false;
+        }
+        let Some(active) = self.by_peer.get(&peer) else {
+            return false;
+        };
+        if !active.leash.deliver(datagram) {
+            let context = &self.port.context;
+            context.dropped_as("tftp", "inbox-full", None, "too many packets at once");
+        } else if operation == 5 {
+            // The client is through with it: a request that follows at once is a new one.
+            self.by_peer.remove(&peer);
+        }
+        true
     }
 
     async fn request(&mut self, datagram: &[u8], peer: SocketAddr) {
@@ -166,7 +181,7 @@ impl TftpServer {
             return context.dropped_as("tftp", "repeated-request", mac, "request repeated");
         }
         let path = request.path.as_str();
-        if !self.make_room(peer) {
+        if !self.make_room(peer, mac.is_some()) {
             let role = ArtifactRole::Other;
             return self.port.refuse(peer, mac, role, path, too_many()).await;
         }
@@ -206,18 +221,24 @@ impl TftpServer {
     }
 
     /// Whether there is room for one more. Where others fill the server, the oldest of those whose clients have never
-    /// answered goes: requests with forged senders must not keep out a client that is there.
-    fn make_room(&mut self, peer: SocketAddr) -> bool {
+    /// answered goes, for a client with a lease even a young one without: requests with forged senders must not keep
+    /// out a client that is there.
+    fn make_room(&mut self, peer: SocketAddr, known: bool) -> bool {
         let limits = &self.port.context.config.limits;
         let same = self.by_peer.keys().filter(|other| other.ip() == peer.ip());
         if same.count() >= limits.tftp_transfers_per_client {
+            return false;
+        }
+        // Those that were told to end have threads still, for a moment.
+        if !known && self.leashes.len() >= limits.tftp_transfers.saturating_mul(2) {
             return false;
         }
         if self.by_peer.len() < limits.tftp_transfers {
             return true;
         }
         let half_open = self.by_peer.iter().filter(|(_, active)| {
-            !active.moved.load(Ordering::Relaxed) && active.since.elapsed() >= HALF_OPEN
+            let goes = active.since.elapsed() >= HALF_OPEN || (known && !active.known);
+            goes && !active.moved.load(Ordering::Relaxed)
         });
         let oldest = half_open.min_by_key(|(_, active)| active.since);
         let Some(peer) = oldest.map(|(peer, _)| *peer) else {
@@ -234,6 +255,7 @@ impl TftpServer {
         let leash = Arc::clone(&download.leash);
         let path = download.request.path.to_string();
         let moved = Arc::clone(&download.moved);
+        let known = download.mac.is_some();
         let id = self.running.spawn(download.run()).id();
         self.leashes.insert(id, (peer, Arc::clone(&leash)));
         let active = Active {
@@ -241,6 +263,7 @@ impl TftpServer {
             leash,
             path,
             since: Instant::now(),
+            known,
             moved,
         };
         self.by_peer.insert(peer, active);

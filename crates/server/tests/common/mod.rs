@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
+pub mod tftp_client;
+
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{
+    Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket,
+};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
@@ -46,6 +50,14 @@ impl SocketSource for Loopback {
 
     fn packet(&self, _: u16) -> BoxFuture<'_, io::Result<PacketSocket>> {
         Box::pin(async { Err(io::Error::from(io::ErrorKind::Unsupported)) })
+    }
+
+    fn udp6(&self, bind: SocketAddrV6, _: &[Ipv6Addr]) -> BoxFuture<'_, io::Result<UdpSocket>> {
+        Box::pin(async move {
+            let socket = UdpSocket::bind(bind)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
     }
 }
 
