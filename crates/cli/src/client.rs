@@ -28,8 +28,7 @@ use crate::exit::{self, INFRA, USAGE};
 const ANSWER_MAX: usize = 256 << 20;
 
 /// What to do where there is no state.
-const NO_STATE: &str =
-    "`--state DIR` or BOOTGATE_STATE says where the server's state is (`folder` under `[state]` in serve.toml)";
+const NO_STATE: &str = "`--state DIR` or BOOTGATE_STATE says where the server's state is (`folder` under `[state]` in serve.toml)";
 
 /// What went wrong, and what to do.
 #[derive(Debug)]
@@ -307,8 +306,8 @@ impl Lines {
                 Some(Ok(bytes)) => self.read.extend_from_slice(&bytes),
                 Some(Err(error)) => {
                     return Err(Trouble::infra(
-                        format!("follow the server: {error}"),
-                        "it may have been stopped just now",
+                        format!("the server stopped: {error}"),
+                        "what it recorded is shown again when it runs",
                     ));
                 }
                 None => return Ok(None),
