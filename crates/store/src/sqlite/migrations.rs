@@ -42,9 +42,11 @@ pub(super) fn check(connection: &Connection) -> Result<u32, Fault> {
     Ok(found)
 }
 
-/// Brings the database to the latest schema, each step in a transaction of its own. Foreign keys must be off.
+/// Brings the database to the latest schema, each step in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     let found = check(connection)?;
+    // A migration may have to make a table anew; whether references still lead somewhere is checked at its end.
+    connection.pragma_update(None, "foreign_keys", false)?;
     for (schema, sql) in (1..).zip(MIGRATIONS).skip(found as usize) {
         let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step.execute_batch(sql)?;
@@ -57,5 +59,6 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
         step.pragma_update(None, "user_version", schema)?;
         step.commit()?;
     }
+    connection.pragma_update(None, "foreign_keys", true)?;
     Ok(())
 }

@@ -46,6 +46,7 @@ pub struct Sqlite {
     folder: PathBuf,
     writer: Mutex<Connection>,
     readers: [Mutex<Connection>; 2],
+    backups: Mutex<()>,
     /// Dropped last, when the connections are closed.
     _lock: StateLock,
 }
@@ -78,7 +79,6 @@ impl Sqlite {
         migrations::check(&writer)?;
         writer.pragma_update(None, "journal_mode", "wal")?;
         migrations::migrate(&mut writer)?;
-        writer.pragma_update(None, "foreign_keys", true)?;
         // The names of the files must outlive a power cut as their content does.
         sync_folder(folder)?;
         let reader = || connect(path).map(Mutex::new);
@@ -86,6 +86,7 @@ impl Sqlite {
             folder: folder.to_owned(),
             writer: Mutex::new(writer),
             readers: [reader()?, reader()?],
+            backups: Mutex::new(()),
             _lock: lock,
         })
     }

@@ -8,7 +8,7 @@ use bootgate_api::{
 };
 use bootgate_events::{AttemptId, Event, MacAddr, TargetVerdict};
 
-use super::{Sqlite, attempts, backup, events, leases, machines};
+use super::{DATABASE, Sqlite, attempts, backup, events, leases, machines};
 use crate::{
     AttemptFilter, BeginFlash, Completed, Discovered, Discovery, Granted, IssuedNonce, LeaseEnd,
     LeaseGrant, MachineChange, NewAttempt, Store, StoreError,
@@ -220,8 +220,11 @@ impl Store for Sqlite {
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
         // The room that may be wanting is where the copy goes.
         let doing = || format!("back up to `{}`", to.display());
-        let connection = super::locked(&self.readers[1]);
-        backup::backup(&connection, to)
+        // One at a time, since two to the same file would share its temporary name.
+        let _turn = self.backups.lock();
+        // By a connection of its own: nobody who reads waits for it.
+        super::connect(&self.folder.join(DATABASE))
+            .and_then(|connection| backup::backup(&connection, to))
             .map_err(|fault| fault.explain(&doing, to.parent().unwrap_or(Path::new("."))))
     }
 }
