@@ -18,7 +18,11 @@ fn bootgate(args: &[&str]) -> (Option<i32>, String, String) {
         .output()
         .expect("bootgate runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 fn fixtures() -> PathBuf {
@@ -43,12 +47,19 @@ fn each_bad_configuration_has_its_diagnostic() {
     files.sort();
     assert!(files.len() > 40, "{}", files.len());
     for path in files {
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
         for how in [&["--check"][..], &[]] {
             let file = format!("bad/{name}.toml");
             let (code, said, told) = bootgate(&[&["serve", "--config", &file], how].concat());
             assert_eq!((code, said.as_str()), (Some(2), ""), "{name}: {told}");
-            assert!(told.contains(&format!("bad/{name}.toml:")), "{name}: {told}");
+            assert!(
+                told.contains(&format!("bad/{name}.toml:")),
+                "{name}: {told}"
+            );
             if !how.is_empty() {
                 let lines: Vec<&str> = told.lines().map(str::trim_end).collect();
                 insta::assert_snapshot!(name.clone(), lines.join("\n"));
@@ -80,7 +91,10 @@ fn without_a_configuration_the_least_one_is_shown() {
     }
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("[[interface]]") && told.contains("--config"), "{told}");
+    assert!(
+        told.contains("[[interface]]") && told.contains("--config"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -90,7 +104,10 @@ fn an_interface_that_is_not_there_is_a_fault_of_the_host() {
     std::fs::write(&path, "[[interface]]\nname = \"none7.20\"\n").expect("a configuration");
     let (code, _, told) = bootgate(&["serve", "--config", &path.display().to_string()]);
     assert_eq!(code, Some(3), "{told}");
-    assert!(told.contains("none7.20") && told.contains("type vlan id 20"), "{told}");
+    assert!(
+        told.contains("none7.20") && told.contains("type vlan id 20"),
+        "{told}"
+    );
 }
 
 fn page() -> String {
@@ -119,7 +136,10 @@ const TABLES: [(&str, &str); 15] = [
     ("[state]", "### `[state]`"),
     ("[[interface]]", "### `[[interface]]`"),
     ("[[subnet]]", "### `[[subnet]]`"),
-    ("[[subnet]]\nnetwork = \"10.0.0.0/24\"\n[subnet.ipv6]", "### `[[subnet]]`"),
+    (
+        "[[subnet]]\nnetwork = \"10.0.0.0/24\"\n[subnet.ipv6]",
+        "### `[[subnet]]`",
+    ),
     ("[[reservation]]", "### `[[reservation]]`"),
     ("[[arch]]", "### `[[arch]]`"),
     ("[boot]", "### `[boot]`"),
@@ -137,7 +157,10 @@ fn rows<'a>(page: &'a str, heading: &str) -> Vec<&'a str> {
     let section = page.split(&format!("{heading}\n")).nth(1);
     let section = section.unwrap_or_else(|| panic!("no section `{heading}`"));
     let section = section.split("\n#").next().unwrap_or_default();
-    section.lines().filter(|line| line.starts_with("| `")).collect()
+    section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect()
 }
 
 #[test]
@@ -147,8 +170,14 @@ fn every_key_is_on_the_page_with_its_default() {
     for (table, heading) in TABLES {
         let (_, _, told) = check(&format!("{table}\nzzzzzzzzzz = 1\n"));
         // The diagnostic is wrapped; a key is not.
-        let told = told.split("unknown key `zzzzzzzzzz`").nth(1).unwrap_or_else(|| panic!("{told}"));
-        let list = told.split("known are ").nth(1).unwrap_or_else(|| panic!("{told}"));
+        let told = told
+            .split("unknown key `zzzzzzzzzz`")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{told}"));
+        let list = told
+            .split("known are ")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{told}"));
         let list = list.split("also line").next().unwrap_or_default();
         let rows = rows(&page, heading);
         for key in list.split('`').skip(1).step_by(2) {

@@ -1,13 +1,14 @@
 //! What the configuration means on this host: interfaces, addresses, network boot programs.
 
 use std::io;
+use std::net::Ipv6Addr;
 
 use bootgate_hostnet::host::HostInterface;
 use bootgate_netboot::dhcp::{DhcpMode, InterfaceId};
 use bootgate_netboot::policy::{ArchTable, arch};
 use bootgate_scenario::{Firmware, NbpPlan};
 use bootgate_server::lab::{LabConfig, LabInterface};
-use bootgate_server::{ServerConfig, Services};
+use bootgate_server::{Ip6Config, ServerConfig, Services};
 
 use super::config::{Interface, Settings};
 
@@ -52,6 +53,7 @@ pub(super) fn resolve(settings: &Settings) -> Result<Resolved, Unusable> {
         lab.interfaces.push(served);
     }
     subnets(settings, &mut lab)?;
+    ipv6(settings, &mut lab, &hosts)?;
     // With another server beside it, nobody is in charge: what it does not know is left to the other.
     lab.authoritative = !settings
         .interfaces
@@ -106,6 +108,8 @@ fn served(
     }
     let server = ServerConfig {
         http_port: interface.http_port,
+        tftp_ports: interface.tftp_ports.clone(),
+        tftp_single_port: interface.tftp_single_port,
         mtu: host.mtu().unwrap_or(1500),
         pxe: interface.dhcp != DhcpMode::Off,
         services: Services {
@@ -160,6 +164,50 @@ fn subnets(settings: &Settings, lab: &mut LabConfig) -> Result<(), Unusable> {
                     "add [[subnet]] with its network, or name the interface in one: interface = \"{name}\""
                 ),
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Serves IPv6 on the interfaces of the subnets that have it.
+fn ipv6(settings: &Settings, lab: &mut LabConfig, hosts: &[HostInterface]) -> Result<(), Unusable> {
+    for (index, subnet) in settings.subnets.iter().enumerate() {
+        let Some(v6) = &subnet.v6 else {
+            continue;
+        };
+        let interfaces = lab
+            .subnets
+            .get(index)
+            .map_or(&[][..], |subnet| &subnet.interfaces)
+            .to_vec();
+        for InterfaceId(number) in interfaces {
+            let (Some(host), Some(interface)) = (hosts.get(number), lab.interfaces.get_mut(number))
+            else {
+                continue;
+            };
+            let of_prefix =
+                |address: &&Ipv6Addr| address.to_bits() >> 64 == v6.prefix.to_bits() >> 64;
+            let mut addresses = host.addresses6.iter().map(|(address, _)| address);
+            let Some(address) = addresses.find(of_prefix) else {
+                let (name, prefix) = (&host.name, v6.prefix);
+                return Err(Unusable::new(
+                    format!(
+                        "serve `{name}`: it has no address of `{prefix}/{}`",
+                        v6.prefix_len
+                    ),
+                    format!(
+                        "ip address add {prefix}1/64 dev {name}, or take `ipv6` out of the subnet"
+                    ),
+                ));
+            };
+            let mut ip6 = Ip6Config::new(*address, v6.prefix_len, Some(v6.pool.clone()));
+            ip6.link_local = host.link_local();
+            if let Some(served) = &mut ip6.subnet {
+                served.lease = subnet.v4.lease;
+                served.max_leases = subnet.v4.max_leases;
+            }
+            interface.server.ip6 = Some(ip6);
+            interface.server.services.ra = true;
         }
     }
     Ok(())

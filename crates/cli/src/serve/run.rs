@@ -144,6 +144,24 @@ async fn alone(
         error: error.to_string(),
         hint: String::new(),
     })?;
+    let proxies = settings
+        .interfaces
+        .iter()
+        .filter(|interface| interface.dhcp == DhcpMode::Proxy);
+    let proxies: Vec<String> = proxies.map(|interface| interface.name.clone()).collect();
+    if !proxies.is_empty() {
+        tokio::task::spawn_blocking(move || {
+            let found = others::look(&proxies);
+            for name in proxies
+                .iter()
+                .filter(|name| found.iter().all(|other| other.interface != **name))
+            {
+                let text =
+                    format!("no DHCP server answers on {name}: a proxy is of use beside one only");
+                log::line("warning", &text);
+            }
+        });
+    }
     // Elsewhere the answers are only told, by who listens for them on each interface.
     let rest = settings
         .interfaces

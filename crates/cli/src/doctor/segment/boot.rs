@@ -23,7 +23,10 @@ pub(super) fn offers(segment: &Segment<'_>, findings: &mut Findings) -> io::Resu
         if let [one, other, ..] = offers.as_slice() {
             findings.fault(
                 "boot",
-                format!("{name} machines are offered a boot by two servers: {} and {}", one.0, other.0),
+                format!(
+                    "{name} machines are offered a boot by two servers: {} and {}",
+                    one.0, other.0
+                ),
                 "a machine takes the first it hears: take the boot file out of one of them",
             );
         }
@@ -47,7 +50,10 @@ fn boots(facts: &ServerFacts) -> bool {
 }
 
 fn pxe(facts: &ServerFacts) -> bool {
-    facts.vendor_class.as_deref().is_some_and(|class| class.starts_with("PXEClient"))
+    facts
+        .vendor_class
+        .as_deref()
+        .is_some_and(|class| class.starts_with("PXEClient"))
 }
 
 fn offer(
@@ -62,12 +68,18 @@ fn offer(
     if client == HTTP {
         let class = facts.vendor_class.as_deref().unwrap_or_default();
         if !class.starts_with("HTTPClient") {
-            let text = format!("{server} answers {name} machines without the class (option 60) `HTTPClient`");
+            let text = format!(
+                "{server} answers {name} machines without the class (option 60) `HTTPClient`"
+            );
             findings.fault("boot", text, "firmware drops such an offer: send option 60 = HTTPClient; bootgate serve --dhcp-settings shows how");
         }
     }
     // EDK2 goes to port 4011 where an offer has the class and does not say by option 43 that it need not.
-    let asks_4011 = client == UEFI && pxe(facts) && facts.discovery_control.is_none_or(|control| control & 8 == 0);
+    let asks_4011 = client == UEFI
+        && pxe(facts)
+        && facts
+            .discovery_control
+            .is_none_or(|control| control & 8 == 0);
     let mut told = facts.clone();
     if asks_4011 {
         let Some(own) = segment.own else {
@@ -94,14 +106,22 @@ fn offer(
             file_comes(segment, server, &told, file, findings)
         }
         None => {
-            findings.note("boot", format!("{server} offers {name} machines no file"), "");
+            findings.note(
+                "boot",
+                format!("{server} offers {name} machines no file"),
+                "",
+            );
             Ok(())
         }
     }
 }
 
 /// Asks a boot server what to load, as UEFI does. Its reply must come from port 4011.
-fn port_4011(segment: &Segment<'_>, own: Ipv4Addr, offer: &Answer) -> io::Result<Option<ServerFacts>> {
+fn port_4011(
+    segment: &Segment<'_>,
+    own: Ipv4Addr,
+    offer: &Answer,
+) -> io::Result<Option<ServerFacts>> {
     let station = segment.station;
     let xid = random();
     let client = offer.facts.mac;
@@ -113,7 +133,8 @@ fn port_4011(segment: &Segment<'_>, own: Ipv4Addr, offer: &Answer) -> io::Result
     for round in 1..=2 {
         station.send(station.interface.mac, from, offer.mac, to, &message)?;
         station.listen(start + segment.wait * round / 2, |datagram| {
-            let found = answer(datagram).filter(|answer| answer.facts.xid == xid && answer.from.port() == PXE_PORT);
+            let found = answer(datagram)
+                .filter(|answer| answer.facts.xid == xid && answer.from.port() == PXE_PORT);
             reply = found.map(|answer| answer.facts);
             reply.is_some()
         })?;
@@ -139,7 +160,10 @@ fn file_comes(
         fetch::http(file, segment.wait, findings);
         return Ok(());
     }
-    let named = facts.server_name.as_deref().and_then(|name| name.parse().ok());
+    let named = facts
+        .server_name
+        .as_deref()
+        .and_then(|name| name.parse().ok());
     let from = if !facts.siaddr.is_unspecified() {
         facts.siaddr
     } else {

@@ -74,7 +74,10 @@ fn first_block(
     file: &str,
     block: u16,
 ) -> io::Result<Fetched> {
-    let socket = segment.station.interface.udp_socket(UdpOptions::new(SocketAddrV4::new(own, 0)))?;
+    let socket = segment
+        .station
+        .interface
+        .udp_socket(UdpOptions::new(SocketAddrV4::new(own, 0)))?;
     socket.set_nonblocking(false)?;
     let mut request = vec![0, 1];
     for word in [file, "octet", "blksize", &block.to_string(), "tsize", "0"] {
@@ -88,7 +91,8 @@ fn first_block(
     let every = (segment.wait / 3).max(Duration::from_millis(300));
     while Instant::now() < end {
         socket.send_to(&packet, to)?;
-        let Some((from, answer)) = receive(&socket, server, end.min(Instant::now() + every))? else {
+        let Some((from, answer)) = receive(&socket, server, end.min(Instant::now() + every))?
+        else {
             continue;
         };
         match answer.get(..2) {
@@ -98,8 +102,14 @@ fn first_block(
                 return Ok(Fetched::Block);
             }
             Some([0, 5]) => {
-                let reason = String::from_utf8_lossy(answer.get(4..).unwrap_or_default()).into_owned();
-                let reason: String = reason.trim_end_matches('\0').chars().filter(|c| !c.is_control()).take(200).collect();
+                let reason =
+                    String::from_utf8_lossy(answer.get(4..).unwrap_or_default()).into_owned();
+                let reason: String = reason
+                    .trim_end_matches('\0')
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(200)
+                    .collect();
                 return Ok(Fetched::Refused(format!("refused: {reason}")));
             }
             Some([0, 6]) => {
@@ -110,7 +120,11 @@ fn first_block(
             _ => {}
         }
     }
-    Ok(if agreed { Fetched::NoBlock } else { Fetched::Silence })
+    Ok(if agreed {
+        Fetched::NoBlock
+    } else {
+        Fetched::Silence
+    })
 }
 
 /// A datagram of the server's, from whatever port; `None` where none came in time.
@@ -173,10 +187,20 @@ fn head(rest: &str, wait: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, wait)?;
     stream.set_read_timeout(Some(wait))?;
     stream.set_write_timeout(Some(wait))?;
-    write!(stream, "HEAD /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: bootgate-doctor\r\n\r\n")?;
+    write!(
+        stream,
+        "HEAD /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: bootgate-doctor\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX as u64).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    let line: String = answer.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+    let line: String = answer
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(100)
+        .collect();
     Ok(line)
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bootgate_events::MacAddr;
+use bootgate_hostnet::host::HostInterface;
 use serde_json::{Value, json};
 
 use crate::args::{DoctorArgs, Format};
@@ -23,7 +24,11 @@ const CLIENTS: [(&str, Option<u16>, Option<&str>); 4] = [
     ("system", None, None),
     ("BIOS", Some(0), Some("PXEClient:Arch:00000:UNDI:002001")),
     ("UEFI", Some(7), Some("PXEClient:Arch:00007:UNDI:003016")),
-    ("UEFI HTTP Boot", Some(16), Some("HTTPClient:Arch:00016:UNDI:003016")),
+    (
+        "UEFI HTTP Boot",
+        Some(16),
+        Some("HTTPClient:Arch:00016:UNDI:003016"),
+    ),
 ];
 /// Places in [`CLIENTS`].
 const BIOS: usize = 1;
@@ -91,9 +96,17 @@ impl Findings {
 
     fn add(&mut self, level: Level, about: &'static str, text: String, remedy: &str) {
         let remedy = remedy.to_owned();
-        let known = self.0.iter().any(|finding| finding.about == about && finding.text == text);
+        let known = self
+            .0
+            .iter()
+            .any(|finding| finding.about == about && finding.text == text);
         if !known {
-            self.0.push(Finding { level, about, text, remedy });
+            self.0.push(Finding {
+                level,
+                about,
+                text,
+                remedy,
+            });
         }
     }
 
@@ -152,15 +165,19 @@ fn look(
     wait: Duration,
     findings: &mut Findings,
 ) -> io::Result<BTreeMap<Ipv4Addr, Server>> {
-    link(station, findings)?;
     let questions = [0, 1, 2, 3].map(|place: u8| {
         let (_, arch, class) = CLIENTS[usize::from(place)];
         Question::new(station.made_up(place), arch, class)
     });
     let answers = station.answers(&questions, wait)?;
+    link(station, !answers.is_empty(), findings)?;
     let segment = Segment {
         station,
-        own: station.interface.addresses.first().map(|(address, _)| *address),
+        own: station
+            .interface
+            .addresses
+            .first()
+            .map(|(address, _)| *address),
         servers: servers(answers),
         wait,
     };
@@ -168,7 +185,9 @@ fn look(
     relay::answers(&segment, findings);
     if segment.own.is_none() {
         let name = &station.interface.name;
-        let text = format!("`{name}` has no address: port 4011, files, packet size and relays are not tried");
+        let text = format!(
+            "`{name}` has no address: port 4011, files, packet size and relays are not tried"
+        );
         let remedy = format!("ip address add ADDRESS/PREFIX dev {name}");
         findings.note("address", text, &remedy);
     }
@@ -177,16 +196,19 @@ fn look(
     Ok(segment.servers)
 }
 
-fn link(station: &Station, findings: &mut Findings) -> io::Result<()> {
-    let interface = &station.interface;
+/// Looks at this host's end of the cable. Its carrier is looked at when answers had time to come: the kernel takes a second
+/// to tell of one.
+fn link(station: &Station, answered: bool, findings: &mut Findings) -> io::Result<()> {
+    let interface = HostInterface::open(&station.interface.name)?;
     let (name, mtu) = (&interface.name, interface.mtu()?);
-    if !interface.running {
+    if !interface.running && !answered {
         let text = format!("`{name}` has no carrier");
         findings.fault("link", text, "plug the cable in, or switch the port on");
     }
     if mtu < ETHERNET_MTU {
         let text = format!("`{name}` takes packets of `{mtu}` bytes at most (MTU)");
-        let remedy = format!("firmware sends and takes packets of 1500 bytes: ip link set {name} mtu 1500");
+        let remedy =
+            format!("firmware sends and takes packets of 1500 bytes: ip link set {name} mtu 1500");
         findings.fault("mtu", text, &remedy);
     }
     Ok(())
@@ -235,17 +257,17 @@ fn who_serves(segment: &Segment<'_>, findings: &mut Findings) {
     }
 }
 
-fn say(
-    interface: &str,
-    servers: &BTreeMap<Ipv4Addr, Server>,
-    findings: &Findings,
-    format: Format,
-) {
+fn say(interface: &str, servers: &BTreeMap<Ipv4Addr, Server>, findings: &Findings, format: Format) {
     if format == Format::Json {
         return exit::say(&json_report(interface, servers, findings).to_string());
     }
     for finding in &findings.0 {
-        exit::say(&format!("{}  {:<7}  {}", finding.level.sign(), finding.about, finding.text));
+        exit::say(&format!(
+            "{}  {:<7}  {}",
+            finding.level.sign(),
+            finding.about,
+            finding.text
+        ));
         if !finding.remedy.is_empty() {
             exit::say(&format!("      {:<7}  do: {}", "", finding.remedy));
         }

@@ -56,7 +56,10 @@ pub(super) fn as_relay(segment: &Segment<'_>, findings: &mut Findings) -> io::Re
         return Ok(());
     };
     for (address, server) in segment.servers.iter().filter(|(_, server)| server.full) {
-        let direct = server.answers.values().any(|answer| answer.facts.giaddr.is_unspecified());
+        let direct = server
+            .answers
+            .values()
+            .any(|answer| answer.facts.giaddr.is_unspecified());
         if !direct {
             continue;
         }
@@ -179,7 +182,14 @@ mod tests {
         let message = probe::discover(9, mac, Some(7), Some("PXEClient"));
         let relay = Ipv4Addr::new(10, 0, 0, 1);
         let facts = ClientFacts::parse(&relayed(&message, relay));
-        let facts = facts.map(|facts| (facts.mac, facts.giaddr, facts.relay_info, facts.architectures));
+        let facts = facts.map(|facts| {
+            (
+                facts.mac,
+                facts.giaddr,
+                facts.relay_info,
+                facts.architectures,
+            )
+        });
         let expected = (mac, relay, Some(CIRCUIT.to_vec()), vec![7]);
         assert_eq!(facts, Ok(expected));
     }

@@ -50,6 +50,10 @@ pub(crate) struct Interface {
     pub(crate) http_port: u16,
     /// Whether files are given out by TFTP.
     pub(crate) tftp: bool,
+    /// Ports of TFTP transfers; `None`: any.
+    pub(crate) tftp_ports: Option<RangeInclusive<u16>>,
+    /// Whether TFTP transfers stay on port 69.
+    pub(crate) tftp_single_port: bool,
     /// Whether addresses are given out though another DHCP server does so, too.
     pub(crate) beside_others: bool,
 }

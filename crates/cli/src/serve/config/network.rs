@@ -74,6 +74,10 @@ fn interface(wire: &InterfaceWire, checks: &Checks<'_>) -> Option<Interface> {
         Some(text) => Some(host("address", text, checks)?),
         None => None,
     };
+    let tftp_ports = match &wire.tftp_ports {
+        Some(text) => Some(ports(text, checks)?),
+        None => None,
+    };
     if let (Some(beside), Some(mode)) = (&wire.beside_others, dhcp)
         && mode != DhcpMode::Full
     {
@@ -89,11 +93,35 @@ fn interface(wire: &InterfaceWire, checks: &Checks<'_>) -> Option<Interface> {
         address,
         http_port: number("http_port", wire.http_port.as_ref(), 1..=65535, 80, checks),
         tftp: wire.tftp.as_ref().is_none_or(|flag| *flag.get_ref()),
+        tftp_ports,
+        tftp_single_port: wire
+            .tftp_single_port
+            .as_ref()
+            .is_some_and(|flag| *flag.get_ref()),
         beside_others: wire
             .beside_others
             .as_ref()
             .is_some_and(|flag| *flag.get_ref()),
     })
+}
+
+/// A range of ports that a program may choose from.
+fn ports(text: &Text, checks: &Checks<'_>) -> Option<RangeInclusive<u16>> {
+    let parsed = text
+        .get_ref()
+        .split_once('-')
+        .and_then(|(start, end)| Some((start.trim().parse().ok()?, end.trim().parse().ok()?)));
+    let good = parsed.filter(|(start, end): &(u16, u16)| *start >= 1024 && start <= end);
+    if good.is_none() {
+        let message = format!(
+            "`tftp_ports` is `{}`: not a range of ports",
+            shorten(text.get_ref())
+        );
+        let hint =
+            "give the first and the last, from 1024 on: \"50000-50999\"; each transfer takes one";
+        checks.fail(Problem::at(text.span(), message).hint(hint));
+    }
+    good.map(|(start, end)| start..=end)
 }
 
 /// An address that a station can have.

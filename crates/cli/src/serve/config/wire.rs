@@ -38,6 +38,8 @@ pub(super) struct InterfaceWire {
     pub(super) address: Option<Text>,
     pub(super) http_port: Option<Number>,
     pub(super) tftp: Option<Spanned<bool>>,
+    pub(super) tftp_ports: Option<Text>,
+    pub(super) tftp_single_port: Option<Spanned<bool>>,
     pub(super) beside_others: Option<Spanned<bool>>,
 }
 
@@ -187,6 +189,8 @@ impl InterfaceWire {
             address: table.text("address", "192.168.1.5"),
             http_port: table.number("http_port", "80"),
             tftp: table.flag("tftp"),
+            tftp_ports: table.text("tftp_ports", "50000-50999"),
+            tftp_single_port: table.flag("tftp_single_port"),
             beside_others: table.flag("beside_others"),
         };
         table.finish();

@@ -1,0 +1,286 @@
+//! `bootgate serve` on an interface: what it needs to start, and how it stops.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod cable;
+
+use std::process::Command;
+
+use bootgate_testkit::{in_namespaces, require_commands, require_root};
+use cable::{BOOTGATE, Cable, Place, SERVER, sh, told};
+
+const FULL: &str = "[[interface]]\nname = \"srv0\"\ndhcp = \"full\"\n\n\
+    [[subnet]]\nnetwork = \"10.77.0.0/24\"\nranges = \"10.77.0.100-10.77.0.109\"\nrouter = \"10.77.0.254\"\n";
+const PROXY: &str = "[[interface]]\nname = \"srv0\"\n";
+/// dnsmasq's pool, apart from the one above.
+const RANGE: &str = "--dhcp-range=10.77.0.200,10.77.0.209,5m";
+
+#[test]
+fn it_serves_until_it_is_told_to_stop_and_leaves_nothing_behind() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "udhcpc");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let config = cable.config(FULL);
+        let mut address = None;
+        for (round, signal) in ["TERM", "INT"].into_iter().enumerate() {
+            let server = cable.serve(&config);
+            assert!(
+                server
+                    .said
+                    .contains("srv0       10.77.0.1/24  full  69    80    10.77.0.100-10.77.0.109"),
+                "{}",
+                server.said
+            );
+            // Whoever has leased addresses before is the segment's server.
+            assert_eq!(
+                server.said.contains("looking for other DHCP servers"),
+                round == 0,
+                "{}",
+                server.said
+            );
+            let env = cable.udhcpc(&[]).expect("an address");
+            let ip = env
+                .lines()
+                .find(|line| line.starts_with("ip="))
+                .map(str::to_owned);
+            assert!(env.contains("router=10.77.0.254"), "{env}");
+            assert_eq!(address.get_or_insert(ip.clone()), &ip, "the address stays");
+            let (status, said) = server.stop(signal);
+            assert_eq!(status.code(), Some(0), "{said}");
+            assert!(said.contains("stopping"), "{said}");
+            assert!(!cable.path("state/control.sock").exists());
+            assert_eq!(sh("ss -Hlnu; ss -Hlnt"), "", "every port is free");
+        }
+    }));
+}
+
+#[test]
+fn a_machine_that_boots_is_told_of_and_is_there() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "udhcpc");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let mut server = cable.serve(&cable.config(FULL));
+        let firmware = ["-x", "0x5d:0007", "-V", "PXEClient:Arch:00007:UNDI:003016"];
+        cable.udhcpc(&firmware).expect("an address");
+        server.wait_for("boots: local (first contact)");
+        let line = server.wait_for("new here, and is now `local`");
+        let mac =
+            cable.client("cat /sys/class/net/cli0/address 2>/dev/null || ip -o link show cli0");
+        let mac = mac
+            .split_whitespace()
+            .find(|word| word.len() == 17 && word.matches(':').count() == 5);
+        assert!(line.contains(mac.expect("an address")), "{line}");
+    }));
+}
+
+#[test]
+fn it_does_not_begin_where_another_server_gives_out_addresses() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "dnsmasq");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let other = cable.dnsmasq(Place::Client, &[RANGE]);
+        let (code, said) = cable.fails(&cable.config(FULL));
+        assert_eq!(code, Some(3), "{said}");
+        let mac = cable.client("ip -o link show cli0");
+        let mac = mac
+            .split("link/ether ")
+            .nth(1)
+            .and_then(|rest| rest.get(..17));
+        for part in [
+            "`srv0`",
+            "10.77.0.9",
+            mac.expect("an address"),
+            "10.77.0.20",
+            "dhcp = \"proxy\"",
+            "beside_others",
+        ] {
+            assert!(said.contains(part), "no {part} in {said}");
+        }
+        assert!(!said.contains("state in"), "it served: {said}");
+        // Meant to be: it is told of, and nothing more.
+        let beside = FULL.replace("dhcp = \"full\"", "dhcp = \"full\"\nbeside_others = true");
+        let mut server = cable.serve(&cable.config(&beside));
+        let line = server.wait_for("ANOTHER DHCP SERVER on srv0: 10.77.0.9");
+        assert!(line.contains(mac.expect("an address")), "{line}");
+        drop(other);
+    }));
+}
+
+#[test]
+fn an_intruder_does_not_stop_the_segments_own_server() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "dnsmasq", "udhcpc");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let config = cable.config(FULL);
+        let server = cable.serve(&config);
+        cable.udhcpc(&[]).expect("an address");
+        server.stop("TERM");
+        let _intruder = cable.dnsmasq(Place::Client, &[RANGE]);
+        let mut server = cable.serve(&config);
+        server.wait_for("ANOTHER DHCP SERVER on srv0: 10.77.0.9");
+    }));
+}
+
+#[test]
+fn a_proxy_works_beside_a_dhcp_server() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "dnsmasq");
+    assert!(in_namespaces(|| {
+        let cable = Cable::wide();
+        let config = cable.config(&PROXY.replace("srv0", "br0"));
+        let mut server = cable.serve(&config);
+        server.wait_for("no DHCP server answers on br0");
+        let _dhcp = cable.dnsmasq(Place::Third, &[RANGE]);
+        let firmware = ["-x", "0x5d:0007", "-V", "PXEClient:Arch:00007:UNDI:003016"];
+        let env = cable.udhcpc(&firmware).expect("an address");
+        assert!(env.contains("serverid=10.77.0.2"), "{env}");
+        server.wait_for("boots: local");
+        let (code, said) = cable.doctor(&[]);
+        assert_eq!(code, Some(0), "{said}");
+        for part in [
+            "10.77.0.2 (",
+            ") gives out addresses",
+            "10.77.0.1 offers BIOS machines `undionly.kpxe`",
+            "10.77.0.1 answers on port 4011",
+            "10.77.0.1 offers UEFI machines `snponly.efi`",
+            "artifacts/snponly.efi` is there",
+        ] {
+            assert!(said.contains(part), "no {part} in {said}");
+        }
+    }));
+}
+
+#[test]
+fn a_taken_port_names_its_holder() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "dnsmasq");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let _holder = cable.dnsmasq(Place::Server, &[RANGE]);
+        let (code, said) = cable.fails(&cable.config(PROXY));
+        assert_eq!(code, Some(3), "{said}");
+        for part in ["already in use", "`dnsmasq` (process ", "except-interface"] {
+            assert!(said.contains(part), "no {part} in {said}");
+        }
+    }));
+}
+
+#[test]
+fn an_interface_that_cannot_be_served_says_what_to_do() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let config = cable.config(PROXY);
+        let elsewhere = cable.path("elsewhere.toml");
+        for (text, part) in [
+            (
+                "[[interface]]\nname = \"srv0\"\naddress = \"10.77.0.2\"\n",
+                "ip address add 10.77.0.2/24 dev srv0",
+            ),
+            (&*FULL.replace("10.77.0.", "10.78.0."), "is in no subnet"),
+            (
+                &*format!("{FULL}ipv6 = {{ prefix = \"fd00:77::/64\" }}\n"),
+                "ip address add fd00:77::1/64 dev srv0",
+            ),
+            ("[[interface]]\nname = \"lo\"\n", "not Ethernet"),
+        ] {
+            std::fs::write(&elsewhere, text).expect("a configuration");
+            let (code, said) = cable.fails(&elsewhere);
+            assert_eq!(code, Some(3), "{said}");
+            assert!(said.contains(part), "no {part} in {said}");
+        }
+        for (change, part) in [
+            (
+                "ip addr flush dev srv0",
+                "ip address add 10.0.0.1/24 dev srv0",
+            ),
+            ("ip link set srv0 down", "ip link set srv0 up"),
+        ] {
+            sh(change);
+            let (code, said) = cable.fails(&config);
+            assert_eq!(code, Some(3), "{said}");
+            assert!(said.contains(part), "no {part} in {said}");
+        }
+    }));
+}
+
+#[test]
+fn one_state_has_one_server() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let config = cable.config(PROXY);
+        let _server = cable.serve(&config);
+        let (code, said) = cable.fails(&config);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("one server has one state folder"), "{said}");
+    }));
+}
+
+#[test]
+fn json_lines_are_json() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "udhcpc");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let mut command = Command::new(BOOTGATE);
+        command
+            .args(["serve", "--format", "json", "--config"])
+            .arg(cable.config(FULL));
+        let mut server = cable::Program::start(command);
+        let line = server.wait_for("\"serving\"");
+        let first: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(first["serving"][0]["address"], "10.77.0.1");
+        let firmware = ["-x", "0x5d:0000", "-V", "PXEClient:Arch:00000:UNDI:002001"];
+        cable.udhcpc(&firmware).expect("an address");
+        let line = server.wait_for("attempt-opened");
+        let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(event["kind"], "attempt-opened");
+    }));
+}
+
+#[test]
+fn a_segment_is_woken_by_frame_and_by_datagram() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let udp = std::net::UdpSocket::bind("0.0.0.0:9").expect("a socket");
+        udp.set_read_timeout(Some(std::time::Duration::from_secs(20)))
+            .expect("a deadline");
+        let interface = bootgate_hostnet::host::HostInterface::open(SERVER).expect("the interface");
+        let frames = interface.packet_socket(0x0842).expect("a packet socket");
+        let output = cable
+            .at_client(BOOTGATE)
+            .args(["wol", "52:54:00:12:34:56", "--interface", "cli0"])
+            .output();
+        let output = output.expect("run bootgate");
+        assert!(output.status.success(), "{}", told(&output));
+        let magic = [
+            vec![0xff; 6],
+            [0x52, 0x54, 0x00, 0x12, 0x34, 0x56].repeat(16),
+        ]
+        .concat();
+        let mut buffer = [0; 2048];
+        let (length, _) = udp.recv_from(&mut buffer).expect("a datagram");
+        assert_eq!(buffer[..length], magic);
+        // It came before the datagram did.
+        let length = rustix::io::read(&frames.fd, &mut buffer).expect("a frame");
+        assert_eq!(buffer[..6], [0xff; 6]);
+        assert_eq!(buffer[14..length], magic);
+        let output = cable
+            .at_client(BOOTGATE)
+            .args(["wol", "52:54:00:12:34:56", "--interface", "none0"])
+            .output();
+        assert_eq!(output.expect("run bootgate").status.code(), Some(3));
+    }));
+}
