@@ -348,29 +348,29 @@ fn up_to_eight_relays() {
 }
 
 #[test]
-fn the_hardware_address_comes_from_duid_relay_or_link_local_address() {
+fn the_hardware_address_comes_from_relay_link_local_address_or_duid() {
     let mut lab = Lab::new(config());
     let mut told = |packet: &Packet, from| lab.send_from(packet, from).0.received.unwrap().0;
-    assert_eq!(told(&solicit(3), link_local(9)), mac(3), "DUID-LL");
+    let private: Ipv6Addr = "fe80::1234".parse().unwrap();
+    assert_eq!(
+        told(&solicit(3), link_local(9)),
+        mac(9),
+        "the card that asks, whatever DUID an image brought along"
+    );
+    assert_eq!(told(&solicit(3), private), mac(3), "DUID-LL");
     let llt = [&[0, 1, 0, 1, 1, 2, 3, 4][..], &mac(4).0].concat();
     assert_eq!(
-        told(&Packet::bare(1).with(1, llt), link_local(9)),
+        told(&Packet::bare(1).with(1, llt), private),
         mac(4),
         "DUID-LLT"
     );
     let uuid = [&[0, 4][..], &[7; 16]].concat();
     let by_uuid = Packet::bare(1).with(1, uuid).ia(1, &[]);
-    assert_eq!(told(&by_uuid, link_local(9)), mac(9), "link-local address");
-    let stand_in = told(&by_uuid, "fe80::1234".parse().unwrap());
+    let stand_in = told(&by_uuid, private);
     assert_eq!(stand_in.0[0], 2, "locally administered");
     let link = [&[0, 1][..], &mac(6).0].concat();
-    let relayed = relayed(
-        &by_uuid.bytes(),
-        0,
-        Ipv6Addr::UNSPECIFIED,
-        link_local(5),
-        &[(79, link)],
-    );
+    let none = Ipv6Addr::UNSPECIFIED;
+    let relayed = relayed(&by_uuid.bytes(), 0, none, link_local(5), &[(79, link)]);
     let (from_relay, _) = lab.send_bytes(&relayed, link_local(8)).0.received.unwrap();
     assert_eq!(from_relay, mac(6), "option 79 of the relay");
     assert_eq!(mac_of_address(link_local(5)), Some(mac(5)));

@@ -310,7 +310,10 @@ impl Opened {
         config: &ServerConfig,
         sockets: &Arc<dyn SocketSource>,
     ) -> Result<Self, StartError> {
-        let services = config.services;
+        let mut services = config.services;
+        if config.server_ip.is_unspecified() && config.ip6.is_some() {
+            (services.http, services.tftp, services.dhcp) = (false, false, false);
+        }
         let mut opened = Self {
             dhcp: None,
             replies: None,

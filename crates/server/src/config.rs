@@ -13,7 +13,7 @@ use bootgate_store::StoreError;
 /// How the servers of one segment are set up.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The servers' address on the segment.
+    /// The servers' address on the segment; 0.0.0.0, with `ip6` set, where it is served over IPv6 alone.
     pub server_ip: Ipv4Addr,
     /// How the segment is served over IPv6; `None` where it is not.
     pub ip6: Option<Ip6Config>,

@@ -154,9 +154,10 @@ impl ParseError {
 impl ClientFacts {
     /// Reads a message from `source`. Total: every input gives facts or an error, and never a panic.
     ///
-    /// The client's hardware address is the one in its DUID (types LLT and LL), the one that a relay saw, or the one
-    /// that its link-local address was made from. EDK2 and iPXE have DUIDs of type UUID, and such addresses. Where
-    /// none of these tells it, a locally administered one that follows from the DUID stands for it.
+    /// The client's hardware address is the one that a relay saw (RFC 6939), the one that its link-local address was
+    /// made from, as EDK2 and iPXE do, or the one in its DUID (types LLT and LL). The DUID comes last: an operating
+    /// system keeps it, and a disk's image brings it to every machine that it is flashed to. Where none of these
+    /// tells it, a locally administered one that follows from the DUID stands for it.
     ///
     /// # Errors
     /// The datagram is not a client's DHCPv6 message, or lacks what its kind must have (RFC 8415 section 16).
@@ -310,13 +311,13 @@ fn mac_of_duid(duid: &[u8]) -> Option<MacAddr> {
 }
 
 fn hardware_address(duid: Option<&[u8]>, relays: &[Relay], peer: Ipv6Addr) -> MacAddr {
-    duid.and_then(mac_of_duid)
-        .or_else(|| relays.last()?.link_layer)
-        .or_else(|| {
-            peer.is_unicast_link_local()
-                .then_some(peer)
-                .and_then(mac_of_address)
-        })
+    let made_from = || {
+        let own = peer.is_unicast_link_local();
+        own.then_some(peer).and_then(mac_of_address)
+    };
+    let seen = relays.last().and_then(|relay| relay.link_layer);
+    seen.or_else(made_from)
+        .or_else(|| duid.and_then(mac_of_duid))
         .unwrap_or_else(|| stand_in(duid.unwrap_or(&peer.octets())))
 }
 

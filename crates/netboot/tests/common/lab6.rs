@@ -72,17 +72,23 @@ impl MachineLookup for Machines {
 #[derive(Clone)]
 pub struct Packet {
     kind: u8,
+    client: u8,
     options: Vec<(u16, Vec<u8>)>,
 }
 
 impl Packet {
     pub fn bare(kind: u8) -> Self {
-        let options = Vec::new();
-        Self { kind, options }
+        let (client, options) = (1, Vec::new());
+        Self {
+            kind,
+            client,
+            options,
+        }
     }
 
     pub fn new(kind: u8, client: u8) -> Self {
-        Self::bare(kind).with(1, duid(client))
+        let packet = Self::bare(kind).with(1, duid(client));
+        Self { client, ..packet }
     }
 
     pub fn with(mut self, code: u16, value: impl AsRef<[u8]>) -> Self {
@@ -189,7 +195,7 @@ impl Lab {
     }
 
     pub fn send(&mut self, packet: &Packet) -> Answer {
-        self.send_from(packet, link_local(1))
+        self.send_from(packet, link_local(packet.client))
     }
 
     pub fn send_from(&mut self, packet: &Packet, from: Ipv6Addr) -> Answer {
