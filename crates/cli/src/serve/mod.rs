@@ -84,14 +84,7 @@ fn check(path: &Path, settings: &Settings) -> ExitCode {
 /// Prints what another DHCP server must say, for each interface.
 fn dhcp_settings(resolved: &Resolved, server: DhcpSettings) -> ExitCode {
     for interface in &resolved.lab.interfaces {
-        let served = &interface.server;
-        let wanted = settings::Wanted::new(
-            &interface.name,
-            served.server_ip,
-            served.http_port,
-            served.services.tftp,
-            &resolved.lab.architectures,
-        );
+        let wanted = settings::Wanted::new(interface, &resolved.lab.architectures);
         exit::say(settings::show(&wanted, server).trim_end());
     }
     ExitCode::SUCCESS

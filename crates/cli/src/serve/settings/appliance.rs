@@ -1,5 +1,7 @@
 //! DHCP servers that are set up by commands or by hand.
 
+use bootgate_netboot::policy::OWN_USER_CLASS;
+
 use super::{Program, Wanted};
 
 /// Windows Server: vendor classes and policies by PowerShell. A client that fits several policies gets what the first
@@ -9,16 +11,18 @@ pub(super) fn windows(wanted: &Wanted) -> String {
     let mut text = format!(
         "# Network boot from {address} ({}): run in PowerShell as administrator of the DHCP server.\n\
          # Take options 60, 66 and 67 out of the scope first: these policies stand in their place.\n\
+         # The scope is known by its network's address: correct it where it is another.\n\
          $Scope = '{}'\n\
          if (-not (Get-DhcpServerv4OptionDefinition -OptionId 60 -ErrorAction SilentlyContinue)) {{\n  \
            Add-DhcpServerv4OptionDefinition -OptionId 60 -Name 'Vendor class' -Type String\n\
          }}\n\
          Add-DhcpServerv4Class -Name 'bootgate iPXE' -Type User -Data 'iPXE'\n\
-         Add-DhcpServerv4Policy -ScopeId $Scope -Name 'bootgate iPXE' -Condition OR -UserClass EQ,'bootgate iPXE' -ProcessingOrder 1\n\
+         Add-DhcpServerv4Class -Name 'bootgate own iPXE' -Type User -Data '{OWN_USER_CLASS}'\n\
+         Add-DhcpServerv4Policy -ScopeId $Scope -Name 'bootgate iPXE' -Condition OR -UserClass EQ,'bootgate iPXE','bootgate own iPXE' -ProcessingOrder 1\n\
          Set-DhcpServerv4OptionValue -ScopeId $Scope -PolicyName 'bootgate iPXE' -OptionId 66 -Value '{address}'\n\
          Set-DhcpServerv4OptionValue -ScopeId $Scope -PolicyName 'bootgate iPXE' -OptionId 67 -Value '{}'\n",
         wanted.interface,
-        scope(wanted),
+        wanted.network,
         wanted.script()
     );
     for (index, program) in wanted.programs.iter().enumerate() {
@@ -53,12 +57,6 @@ pub(super) fn windows(wanted: &Wanted) -> String {
         }
     }
     text
-}
-
-/// The address by which Windows knows the scope: the network's. Only its first three bytes can be guessed.
-fn scope(wanted: &Wanted) -> String {
-    let [a, b, c, _] = wanted.address.octets();
-    format!("{a}.{b}.{c}.0")
 }
 
 /// The program for an architecture.

@@ -1,5 +1,6 @@
 //! DHCP servers with configuration files. What is explained stands in comments, so that the text can be used as it is.
 
+use bootgate_netboot::policy::OWN_USER_CLASS;
 use serde_json::json;
 
 use super::{Program, Wanted};
@@ -39,7 +40,7 @@ pub(super) fn isc(wanted: &Wanted) -> String {
         "# Network boot from {} ({}): put this into dhcpd.conf, outside of all subnets or inside of one.\n\
          option bootgate-arch code 93 = unsigned integer 16;\n\
          next-server {};\n\
-         if exists user-class and option user-class = \"iPXE\" {{\n  filename \"{}\";\n}}",
+         if exists user-class and (option user-class = \"iPXE\" or option user-class = \"{OWN_USER_CLASS}\") {{\n  filename \"{}\";\n}}",
         wanted.address,
         wanted.interface,
         wanted.address,

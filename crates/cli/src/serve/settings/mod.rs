@@ -5,7 +5,9 @@ mod files;
 
 use std::net::Ipv4Addr;
 
+use bootgate_netboot::dhcp::SubnetConfig;
 use bootgate_netboot::policy::{ArchTable, Transport};
+use bootgate_server::lab::LabInterface;
 
 use crate::args::DhcpSettings;
 
@@ -16,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) interface: String,
     /// The boot server's address.
     pub(super) address: Ipv4Addr,
+    /// The address of the network it is in.
+    pub(super) network: Ipv4Addr,
     /// `http://ADDRESS`, with the port where it is not 80.
     pub(super) base: String,
     /// Network boot programs, by what they are for.
@@ -37,14 +41,11 @@ pub(super) struct Program {
 
 impl Wanted {
     /// What an interface's clients must be told.
-    pub(super) fn new(
-        interface: &str,
-        address: Ipv4Addr,
-        http_port: u16,
-        tftp: bool,
-        table: &ArchTable,
-    ) -> Self {
-        let base = match http_port {
+    pub(super) fn new(interface: &LabInterface, table: &ArchTable) -> Self {
+        let served = &interface.server;
+        let (address, tftp) = (served.server_ip, served.services.tftp);
+        let net = SubnetConfig::new(address, served.prefix_len, address..=address);
+        let base = match served.http_port {
             80 => format!("http://{address}"),
             port => format!("http://{address}:{port}"),
         };
@@ -77,8 +78,9 @@ impl Wanted {
             }
         }
         Self {
-            interface: interface.to_owned(),
+            interface: interface.name.clone(),
             address,
+            network: net.first(),
             base,
             programs,
         }
