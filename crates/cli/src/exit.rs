@@ -18,6 +18,11 @@ pub(crate) fn complain(error: &str, hint: &str) {
     }
 }
 
+/// A line for a person beside what is printed, on standard error.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Says what went wrong, and ends with `code`.
 pub(crate) fn fail(code: u8, error: &str, hint: &str) -> ExitCode {
     complain(error, hint);

@@ -82,10 +82,7 @@ async fn next_of(client: &Client, who: &str) -> Result<String, Trouble> {
     if let Some(id) = open_of(client, who).await? {
         return Ok(id);
     }
-    exit::complain(
-        &format!("{who} has no open attempt: waiting for the next"),
-        "",
-    );
+    exit::note(&format!("{who} has no open attempt: waiting for the next"));
     while let Some(line) = lines.next().await? {
         if let Some(event) = told(&line)? {
             return Ok(event.run.to_string());
@@ -104,7 +101,7 @@ pub(crate) async fn all(client: &Client, format: Format) -> Done {
             continue;
         }
         let Some(event) = told(&line)? else {
-            exit::complain("some events were missed: this program was too slow", "");
+            exit::note("some events were missed: this program was too slow");
             continue;
         };
         let run = event.run.clone();

@@ -18,7 +18,7 @@ use bootgate_events::{Cause, Evidence, MacAddr, Stage, StageSpan, Verdict};
 use bootgate_store::sqlite::Sqlite;
 use bootgate_store::{Discovery, LeaseEnd, LeaseGrant, MachineChange, NewAttempt, Store};
 
-use operator::{State, ago, expected, flash, in_future, verdict};
+use operator::{State, ago, expected, flash, in_future, redacted, verdict};
 
 const NODE1: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
 const NODE2: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 2]);
@@ -316,6 +316,26 @@ fn changes_are_told_and_kept_with_and_without_a_server() {
     assert_eq!(transcript(&other, CHANGES), alone);
     served.stop();
     assert_eq!(other.told(&["machine", "list"]), kept);
+}
+
+/// The examples of the operators' page, in their order.
+#[test]
+fn the_page_shows_what_the_program_says() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let state = State::new(fill);
+    let mut examples = 0;
+    for block in page.split("```console\n").skip(1) {
+        let (block, _) = block.split_once("```").expect("a block ends");
+        for example in block.split("$ bootgate ").skip(1) {
+            let (command, output) = example.split_once('\n').expect("a line");
+            let arguments: Vec<&str> = command.split(' ').collect();
+            let (_, told) = state.run(&arguments);
+            assert_eq!(redacted(&told), redacted(output), "of `bootgate {command}`");
+            examples += 1;
+        }
+    }
+    assert!(examples >= 10, "{examples} examples");
 }
 
 #[test]

@@ -60,7 +60,10 @@ fn help_shows_examples_and_exit_codes() {
         told.contains("Examples:") && told.contains("130 interrupted"),
         "{told}"
     );
-    for command in ["run", "check", "report", "media"] {
+    for command in [
+        "run", "check", "report", "media", "serve", "wol", "machine", "attempt", "lease",
+        "explain", "status", "state",
+    ] {
         let (code, told, _) = bootgate(&[command, "--help"]);
         assert_eq!(code, Some(0));
         assert!(told.contains("Usage: bootgate"), "{told}");

@@ -112,7 +112,7 @@ impl State {
 }
 
 /// The text with its clock times replaced.
-fn redacted(text: &str) -> String {
+pub fn redacted(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("Z").filter(|_| !rest.is_empty()) {
