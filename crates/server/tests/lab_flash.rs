@@ -88,6 +88,11 @@ async fn the_log_of_an_attempt_can_be_judged_again() {
     require_commands!("curl");
     let mut lab = armed().await;
     let nonce = flashing(&mut lab).await;
+    assert_eq!(
+        lab.call(&paths::hello(&nonce), &["--json", "{"]).await.0,
+        "400"
+    );
+    lab.wait_for("request-refused").await;
     lab.post(&paths::complete(&nonce), &completion()).await;
     lab.verdict().await;
     let attempt = lab.attempts().remove(0);
@@ -141,6 +146,10 @@ async fn a_nonce_is_bound_to_the_address_it_was_given_to() {
     let from = ["--interface", "127.0.0.9", "--json", &body];
     assert_eq!(lab.call(&paths::complete(&nonce), &from).await.0, "409");
     assert!(matches!(lab.machine(MAC).disk, DiskState::Dirty { .. }));
+    assert_eq!(
+        lab.call(&paths::hello(&nonce), &["--json", "{"]).await.0,
+        "400"
+    );
     assert_eq!(
         lab.post(&paths::complete(&nonce), &completion()).await.0,
         "200"

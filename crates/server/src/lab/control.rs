@@ -153,7 +153,7 @@ impl Lab {
             self.check_mode(boot)?;
         }
         let machine = self.parts.store.set_machine(mac, change, now())?;
-        self.parts.known.refresh(mac)?;
+        self.parts.known.refresh(&*self.parts.store, mac)?;
         Ok(machine)
     }
 
@@ -169,7 +169,7 @@ impl Lab {
     ) -> Result<Machine, StoreError> {
         self.check_mode(&BootMode::FlashOnce(order.clone()))?;
         let machine = self.parts.store.arm_flash(mac, order, always, now())?;
-        self.parts.known.refresh(mac)?;
+        self.parts.known.refresh(&*self.parts.store, mac)?;
         Ok(machine)
     }
 
@@ -197,7 +197,7 @@ impl Lab {
     /// As there.
     pub fn forget_machine(&self, mac: &MacAddr) -> Result<bool, StoreError> {
         let known = self.parts.store.forget_machine(mac)?;
-        self.parts.known.refresh(mac)?;
+        self.parts.known.refresh(&*self.parts.store, mac)?;
         Ok(known)
     }
 

@@ -1,7 +1,7 @@
 //! What the servers must know at once: the machines and their open attempts, in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use bootgate_api::{BootMode, DiskState, LocalBoot, Machine, UnixMicros};
 use bootgate_events::{AttemptId, MacAddr};
@@ -11,9 +11,9 @@ use bootgate_store::{Store, StoreError};
 use super::decide::{self, Next};
 use super::{LabConfig, LocalBootDefault};
 
-/// The machines as the store has them, and which of them have an attempt without a verdict.
+/// The machines as the store has them, and which of them have an attempt without a verdict. It does not hold the store:
+/// a connection that ends late would keep it open.
 pub(super) struct Known {
-    store: Arc<dyn Store>,
     machines: RwLock<HashMap<MacAddr, Machine>>,
     open: RwLock<HashMap<MacAddr, AttemptId>>,
     /// Held while a machine is read from the store and put here, so that what is older never replaces what is newer.
@@ -41,14 +41,13 @@ impl Rules {
 
 impl Known {
     /// Everything the store knows. Blocks for the storage.
-    pub(super) fn load(store: Arc<dyn Store>, rules: Rules) -> Result<Self, StoreError> {
+    pub(super) fn load(store: &dyn Store, rules: Rules) -> Result<Self, StoreError> {
         let machines = store.machines()?;
         let machines = machines.into_iter().map(|machine| (machine.mac, machine));
         Ok(Self {
             machines: RwLock::new(machines.collect()),
             open: RwLock::default(),
             refreshing: Mutex::new(()),
-            store,
             rules,
         })
     }
@@ -66,12 +65,16 @@ impl Known {
     }
 
     /// Reads a machine from the store again. Blocks for the storage.
-    pub(super) fn refresh(&self, mac: &MacAddr) -> Result<Option<Machine>, StoreError> {
+    pub(super) fn refresh(
+        &self,
+        store: &dyn Store,
+        mac: &MacAddr,
+    ) -> Result<Option<Machine>, StoreError> {
         let _one = self
             .refreshing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let machine = self.store.machine(mac)?;
+        let machine = store.machine(mac)?;
         let mut machines = self
             .machines
             .write()

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use bootgate_netboot::dhcp::{
     DhcpConfig, DhcpMode, InterfaceConfig, InterfaceId, Responder, SubnetConfig,
 };
+use bootgate_netboot::dhcp6;
 use bootgate_store::Store;
 
 pub use config::{
@@ -29,7 +30,7 @@ pub use control::{AskingAs, ForeignServer, Lab, LabStatus, now};
 
 use crate::{
     Artifacts, BootServer, Bound, EventSink, Shared, SharedLookup, SharedParts, SocketSource,
-    StartError,
+    StartError, dhcp6_responder,
 };
 use control::LabParts;
 use desk::LabDesk;
@@ -71,7 +72,8 @@ impl LabServer {
         }
         let memory = Memory::read(&config, &store).await?;
         let dhcp = dhcp_config(&config, &bound);
-        let shared = memory.share(dhcp, &store).await?;
+        let dhcp6 = dhcp6(&config, &bound);
+        let shared = memory.share(dhcp, dhcp6, &store).await?;
         let names = config.interfaces.iter().map(|interface| &interface.name);
         let servers: Vec<_> = bound
             .into_iter()
@@ -158,7 +160,7 @@ impl Memory {
     fn read_now(config: &LabConfig, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let artifacts = Arc::<Artifacts>::default();
         let library = Arc::new(Library::read(config, &artifacts)?);
-        let known = Known::load(Arc::clone(&store), Rules::of(config));
+        let known = Known::load(&*store, Rules::of(config));
         let known = Arc::new(known.map_err(StartError::Store)?);
         let live = control::live();
         let health = Arc::<Health>::default();
@@ -190,6 +192,7 @@ impl Memory {
     async fn share(
         &self,
         dhcp: DhcpConfig,
+        dhcp6: Option<dhcp6::Responder>,
         store: &Arc<dyn Store>,
     ) -> Result<Arc<Shared>, StartError> {
         let leased = self.leased.clone();
@@ -205,6 +208,7 @@ impl Memory {
         let mailbox = self.mailbox.clone();
         let sink: EventSink = Arc::new(move |fact| mailbox.fact(fact));
         let mut parts = SharedParts::new(Responder::new(dhcp), sink);
+        parts.responder6 = dhcp6;
         parts.lookup = Arc::clone(&desk) as SharedLookup;
         parts.desk = desk;
         parts.artifacts = Arc::clone(&self.artifacts);
@@ -249,6 +253,15 @@ fn dhcp_config(config: &LabConfig, bound: &[Bound]) -> DhcpConfig {
     dhcp.architectures = config.architectures.clone();
     dhcp.limits = config.dhcp_limits.clone();
     dhcp
+}
+
+/// The DHCPv6 server of the interfaces that are served over IPv6.
+fn dhcp6(config: &LabConfig, bound: &[Bound]) -> Option<dhcp6::Responder> {
+    let interfaces: Vec<_> = bound.iter().map(Bound::config).collect();
+    let ports = bound.iter().map(|bound| bound.http().port());
+    let interfaces: Vec<_> = interfaces.into_iter().zip(ports).collect();
+    let table = config.architectures.clone();
+    dhcp6_responder(&interfaces, Vec::new(), table, config.authoritative)
 }
 
 /// The subnets whose addresses nobody else gives out: those of interfaces in the mode `full`.

@@ -15,7 +15,7 @@ use bootgate_netboot::dhcp::{DhcpMode, InterfaceId, SubnetConfig};
 use bootgate_server::lab::{InstallerConfig, Lab, LabConfig, LabInterface, LabServer, LiveConfig};
 use bootgate_server::{ServerConfig, Services};
 use bootgate_store::sqlite::Sqlite;
-use bootgate_store::{AttemptFilter, MachineChange, Store};
+use bootgate_store::{AttemptFilter, MachineChange, Store, StoreError};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -29,10 +29,10 @@ pub const IMAGE: Sha256Hex = Sha256Hex([8; 32]);
 pub const SIZE: u64 = 1 << 20;
 
 /// A server, its store, and everything it tells.
-pub struct Laboratory {
+pub struct Laboratory<S = Sqlite> {
     pub server: LabServer,
     pub lab: Arc<Lab>,
-    pub store: Arc<Sqlite>,
+    pub store: Arc<S>,
     pub folder: Arc<tempfile::TempDir>,
     pub config: LabConfig,
     live: broadcast::Receiver<(AttemptId, Event)>,
@@ -108,25 +108,7 @@ impl Laboratory {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let mut config = config(folder.path());
         change(&mut config);
-        Self::start(folder, config).await
-    }
-
-    async fn start(folder: Arc<tempfile::TempDir>, config: LabConfig) -> Self {
-        let store = Arc::new(Sqlite::open(&folder.path().join("state")).unwrap());
-        let sockets = vec![Arc::new(Loopback) as _];
-        let server = LabServer::start(config.clone(), Arc::clone(&store) as _, sockets).await;
-        let server = server.expect("the lab starts on loopback");
-        let lab = server.control();
-        Self {
-            live: lab.subscribe(),
-            lab,
-            server,
-            store,
-            folder,
-            config,
-            seen: Vec::new(),
-            xid: 0,
-        }
+        Self::start(folder, config, open).await
     }
 
     /// Stops the server and starts it again.
@@ -141,7 +123,53 @@ impl Laboratory {
         } = self;
         server.stop().await;
         drop((lab, store));
-        Self::start(folder, config).await
+        Self::start(folder, config, open).await
+    }
+}
+
+/// Opens the store. A program that another test of this process just starts has the lock for as long as it takes to
+/// start, as it has every open file of its parent.
+fn open(folder: &Path) -> Arc<Sqlite> {
+    let began = std::time::Instant::now();
+    loop {
+        match Sqlite::open(folder) {
+            Ok(store) => return Arc::new(store),
+            Err(StoreError::InUse { .. }) if began.elapsed() < PATIENCE => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("open the store: {error}"),
+        }
+    }
+}
+
+impl<S: Store> Laboratory<S> {
+    /// A lab with another store, which is to lie in the folder.
+    pub async fn on(store: impl FnOnce(&Path) -> Arc<S>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let config = config(folder.path());
+        Self::start(folder, config, store).await
+    }
+
+    async fn start(
+        folder: Arc<tempfile::TempDir>,
+        config: LabConfig,
+        store: impl FnOnce(&Path) -> Arc<S>,
+    ) -> Self {
+        let store = store(&folder.path().join("state"));
+        let sockets = vec![Arc::new(Loopback) as _];
+        let server = LabServer::start(config.clone(), Arc::clone(&store) as _, sockets).await;
+        let server = server.expect("the lab starts on loopback");
+        let lab = server.control();
+        Self {
+            live: lab.subscribe(),
+            lab,
+            server,
+            store,
+            folder,
+            config,
+            seen: Vec::new(),
+            xid: 0,
+        }
     }
 
     pub fn http(&self) -> SocketAddrV4 {

@@ -16,8 +16,35 @@ use crate::desk::BootLoader;
 /// Time between two progress events of one attempt in its log.
 const PROGRESS_US: u64 = 1_000_000;
 
+/// Where calls with a nonce are.
+const CALLS: &str = "/api/v1/attempts/";
+
+/// A path without the nonce in it: what is logged is shown to everybody.
+fn without_nonce(path: &str) -> String {
+    match path.strip_prefix(CALLS).map(|rest| rest.split_once('/')) {
+        Some(Some((_, call))) => format!("{CALLS}.../{call}"),
+        Some(None) => format!("{CALLS}..."),
+        None => path.to_owned(),
+    }
+}
+
+/// The fact without any secret.
+fn without_secrets(mut fact: Fact) -> Fact {
+    match &mut fact.kind {
+        EventKind::StaleCallback { nonce, path } => {
+            *path = without_nonce(path);
+            // It may be a good one that came from the wrong address. Enough is left to tell two apart.
+            *nonce = nonce.chars().take(6).chain("...".chars()).collect();
+        }
+        EventKind::RequestRefused { path, .. } => *path = without_nonce(path),
+        _ => {}
+    }
+    fact
+}
+
 impl Recorder {
     pub(super) fn fact(&mut self, fact: Fact) {
+        let fact = without_secrets(fact);
         match &fact.kind {
             EventKind::DhcpServerSeen {
                 address,
@@ -116,7 +143,10 @@ impl Recorder {
             Meaning::Begins(reason) => match self.begin(mac, architecture, reason) {
                 Ok(began) => began,
                 Err(error) => {
-                    self.fails(&error);
+                    match error {
+                        StoreError::Refused { .. } => tracing::warn!("{error}"),
+                        error => self.fails(&error),
+                    }
                     false
                 }
             },
@@ -234,7 +264,7 @@ impl Recorder {
             Discovered::Known(machine) => Some((machine, false)),
             Discovered::Full => None,
         };
-        self.parts.known.refresh(&mac)?;
+        self.parts.known.refresh(&*self.parts.store, &mac)?;
         Ok(found)
     }
 
@@ -305,7 +335,7 @@ impl Recorder {
     /// Stores the verdicts of attempts that are over. A storage that fails is tried again.
     pub(super) fn finish_all(&mut self) {
         // Events come before the verdict that follows from them.
-        if self.unfinished.is_empty() || !self.log.is_empty() {
+        if self.unfinished.is_empty() || !self.log.is_empty() || self.retry.is_some() {
             return;
         }
         for (attempt, mac, verdict, at) in std::mem::take(&mut self.unfinished) {
@@ -313,9 +343,12 @@ impl Recorder {
                 .parts
                 .store
                 .finish_attempt(&attempt, &verdict, at)
-                .and_then(|_| self.parts.known.refresh(&mac));
+                .and_then(|_| self.parts.known.refresh(&*self.parts.store, &mac));
             match stored {
-                Ok(_) => self.finished += 1,
+                Ok(_) => {
+                    self.finished += 1;
+                    self.works();
+                }
                 Err(error @ StoreError::Refused { .. }) => tracing::error!("{error}"),
                 Err(error) => {
                     self.fails(&error);

@@ -234,7 +234,7 @@ impl Recorder {
     }
 
     fn refresh(&mut self, mac: &MacAddr) -> Result<(), Refusal> {
-        let refreshed = self.parts.known.refresh(mac);
+        let refreshed = self.parts.known.refresh(&*self.parts.store, mac);
         self.stored(refreshed).map(drop)
     }
 

@@ -241,7 +241,9 @@ struct Recorder {
     answers: Vec<Box<dyn FnOnce() + Send>>,
     discoveries: PerSecond,
     finished: u32,
-    /// When the storage is tried again, where it failed.
+    /// Whether the storage failed when it was last used.
+    failing: bool,
+    /// Before this, a storage that failed is not tried again with what waits.
     retry: Option<Instant>,
     stopping: bool,
 }
@@ -278,6 +280,7 @@ impl Recorder {
             answers: Vec::new(),
             discoveries,
             finished: 0,
+            failing: false,
             retry: None,
             stopping: false,
         }
@@ -294,6 +297,9 @@ impl Recorder {
                 self.take(message);
             }
             self.expire();
+            // At the end it is tried once more in any case.
+            self.retry
+                .take_if(|at| *at <= Instant::now() || self.stopping);
             self.settle();
         }
     }
@@ -378,6 +384,9 @@ impl Recorder {
         if self.log.is_empty() {
             return;
         }
+        if self.retry.is_some() {
+            return self.keep_log_bounded();
+        }
         match self.parts.store.append_events(&self.log) {
             Ok(()) => {
                 self.works();
@@ -385,22 +394,29 @@ impl Recorder {
             }
             Err(error) => {
                 self.fails(&error);
-                let over = self.log.len().saturating_sub(WAITING_EVENTS);
-                self.log.truncate(WAITING_EVENTS);
-                let lost = u64::try_from(over).unwrap_or(u64::MAX);
-                self.parts.health.lost.fetch_add(lost, Ordering::Relaxed);
+                self.keep_log_bounded();
             }
         }
     }
 
+    fn keep_log_bounded(&mut self) {
+        let over = self.log.len().saturating_sub(WAITING_EVENTS);
+        self.log.truncate(WAITING_EVENTS);
+        let lost = u64::try_from(over).unwrap_or(u64::MAX);
+        self.parts.health.lost.fetch_add(lost, Ordering::Relaxed);
+    }
+
     fn works(&mut self) {
-        if self.retry.take().is_some() {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("the storage works again");
             self.parts.health.set_storage_error(None);
         }
     }
 
     fn fails(&mut self, error: &StoreError) {
-        tracing::error!("{error}");
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!("{error}");
+        }
         self.parts.health.set_storage_error(Some(error.to_string()));
         self.retry = Some(Instant::now() + RETRY);
     }

@@ -1,0 +1,246 @@
+//! A lab whose storage fails for a while.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod common;
+#[path = "common/laboratory.rs"]
+mod laboratory;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bootgate_api::{
+    Attempt, ExpectedFlash, FlashOrder, Inventory, Lease, Machine, Nonce, UnixMicros, paths,
+};
+use bootgate_events::{AttemptId, Event, MacAddr, TargetVerdict, Verdict};
+use bootgate_scenario::fold::replay;
+use bootgate_store::sqlite::Sqlite;
+use bootgate_store::{
+    AttemptFilter, BeginFlash, Completed, Discovered, Discovery, Granted, IssuedNonce, LeaseEnd,
+    LeaseGrant, MachineChange, NewAttempt, Store, StoreError,
+};
+use bootgate_testkit::require_commands;
+use laboratory::{Laboratory, MAC, completion, order};
+
+/// A store whose disk can be full.
+struct Brittle {
+    store: Sqlite,
+    full: AtomicBool,
+}
+
+impl Brittle {
+    fn room(&self) -> Result<(), StoreError> {
+        match self.full.load(Ordering::SeqCst) {
+            true => Err(StoreError::Full {
+                doing: "write".to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Store for Brittle {
+    fn grant_leases(&self, grants: &[LeaseGrant]) -> Result<Vec<Granted>, StoreError> {
+        self.room()?;
+        self.store.grant_leases(grants)
+    }
+
+    fn end_lease(&self, end: &LeaseEnd) -> Result<(), StoreError> {
+        self.room()?;
+        self.store.end_lease(end)
+    }
+
+    fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.store.leases()
+    }
+
+    fn forget_lease(&self, ip: IpAddr) -> Result<bool, StoreError> {
+        self.room()?;
+        self.store.forget_lease(ip)
+    }
+
+    fn prune_leases(&self, before: UnixMicros) -> Result<u64, StoreError> {
+        self.room()?;
+        self.store.prune_leases(before)
+    }
+
+    fn machine(&self, mac: &MacAddr) -> Result<Option<Machine>, StoreError> {
+        self.store.machine(mac)
+    }
+
+    fn machines(&self) -> Result<Vec<Machine>, StoreError> {
+        self.store.machines()
+    }
+
+    fn discover_machine(&self, discovery: &Discovery) -> Result<Discovered, StoreError> {
+        self.room()?;
+        self.store.discover_machine(discovery)
+    }
+
+    fn set_machine(
+        &self,
+        mac: &MacAddr,
+        change: &MachineChange,
+        at: UnixMicros,
+    ) -> Result<Machine, StoreError> {
+        self.room()?;
+        self.store.set_machine(mac, change, at)
+    }
+
+    fn arm_flash(
+        &self,
+        mac: &MacAddr,
+        order: &FlashOrder,
+        always: bool,
+        at: UnixMicros,
+    ) -> Result<Machine, StoreError> {
+        self.room()?;
+        self.store.arm_flash(mac, order, always, at)
+    }
+
+    fn forget_machine(&self, mac: &MacAddr) -> Result<bool, StoreError> {
+        self.room()?;
+        self.store.forget_machine(mac)
+    }
+
+    fn open_attempt(&self, new: &NewAttempt) -> Result<Attempt, StoreError> {
+        self.room()?;
+        self.store.open_attempt(new)
+    }
+
+    fn issue_nonce(
+        &self,
+        attempt: &AttemptId,
+        nonce: &Nonce,
+        peer: IpAddr,
+    ) -> Result<IssuedNonce, StoreError> {
+        self.room()?;
+        self.store.issue_nonce(attempt, nonce, peer)
+    }
+
+    fn attempt_by_nonce(&self, nonce: &Nonce) -> Result<Option<Attempt>, StoreError> {
+        self.store.attempt_by_nonce(nonce)
+    }
+
+    fn begin_flash(&self, nonce: &Nonce) -> Result<BeginFlash, StoreError> {
+        self.room()?;
+        self.store.begin_flash(nonce)
+    }
+
+    fn complete_flash(
+        &self,
+        nonce: &Nonce,
+        written: &ExpectedFlash,
+        at: UnixMicros,
+    ) -> Result<Completed, StoreError> {
+        self.room()?;
+        self.store.complete_flash(nonce, written, at)
+    }
+
+    fn record_inventory(&self, nonce: &Nonce, inventory: &Inventory) -> Result<(), StoreError> {
+        self.room()?;
+        self.store.record_inventory(nonce, inventory)
+    }
+
+    fn finish_attempt(
+        &self,
+        attempt: &AttemptId,
+        verdict: &TargetVerdict,
+        at: UnixMicros,
+    ) -> Result<Attempt, StoreError> {
+        self.room()?;
+        self.store.finish_attempt(attempt, verdict, at)
+    }
+
+    fn attempt(&self, id: &AttemptId) -> Result<Option<Attempt>, StoreError> {
+        self.store.attempt(id)
+    }
+
+    fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<Attempt>, StoreError> {
+        self.store.attempts(filter)
+    }
+
+    fn append_events(&self, events: &[Event]) -> Result<(), StoreError> {
+        self.room()?;
+        self.store.append_events(events)
+    }
+
+    fn events(
+        &self,
+        attempt: &AttemptId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.store.events(attempt, from, limit)
+    }
+
+    fn prune_attempts(&self, keep: u32) -> Result<u64, StoreError> {
+        self.room()?;
+        self.store.prune_attempts(keep)
+    }
+
+    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        self.room()?;
+        self.store.backup(to)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_boots_and_loses_nothing() {
+    require_commands!("curl");
+    let store = |folder: &Path| {
+        Arc::new(Brittle {
+            store: Sqlite::open(folder).unwrap(),
+            full: AtomicBool::new(false),
+        })
+    };
+    let mut lab = Laboratory::on(store).await;
+    lab.lab.arm_flash(&MAC, &order(), false).unwrap();
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+
+    lab.store.full.store(true, Ordering::SeqCst);
+    let (status, body) = lab.call(&paths::script(&MAC), &[]).await;
+    assert_eq!(status, "503", "no nonce leaves that is not stored: {body}");
+    assert!(lab.lab.status().unwrap().storage_error.is_some());
+    assert_eq!(
+        lab.call("/artifacts/bootgate-live/kernel", &[]).await.0,
+        "200"
+    );
+
+    lab.store.full.store(false, Ordering::SeqCst);
+    let nonce = lab.nonce(MAC).await;
+    lab.begin_flash(&nonce).await;
+    lab.wait_for("agent-progressed").await;
+
+    lab.store.full.store(true, Ordering::SeqCst);
+    let (status, _) = lab.post(&paths::complete(&nonce), &completion()).await;
+    assert_eq!(
+        status, "503",
+        "no completion is answered that is not stored"
+    );
+    lab.store.full.store(false, Ordering::SeqCst);
+    let (status, _) = lab.post(&paths::complete(&nonce), &completion()).await;
+    assert_eq!(status, "200");
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    let status = lab.lab.status().unwrap();
+    assert_eq!((status.storage_error, status.lost_events), (None, 0));
+    let attempt = lab
+        .store
+        .attempts(&AttemptFilter::default())
+        .unwrap()
+        .remove(0);
+    let events = lab.store.events(&attempt.id, 0, 1000).unwrap();
+    let replayed = replay(&events, |_, _, _| Ok(Vec::new())).unwrap();
+    assert_eq!(
+        (replayed.verdict, replayed.differences.len()),
+        (Some(Verdict::Passed), 0)
+    );
+}
