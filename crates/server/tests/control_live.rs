@@ -299,3 +299,27 @@ async fn explain_says_what_a_machine_would_get_and_what_it_was_told() {
     assert!(told["error"].as_str().unwrap().contains("`lo`"), "{told}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_woken_on_every_interface_that_is_served() {
+    let lab = Laboratory::new().await;
+    let (told, woken) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let control = Control::running(Arc::clone(&lab.lab), Names::of(&lab.config)).with_waker(
+        Arc::new(move |interface: &str, mac| {
+            let told = told.lock().unwrap().send((interface.to_owned(), mac));
+            told.map_err(std::io::Error::other)
+        }),
+    );
+    let folder = lab.folder.path().join("state");
+    let server = ControlServer::start(&folder, control.router()).unwrap();
+    let path = paths::wake("5254.0000.0007");
+    let (status, answer) = ask(&server, "POST", &path, Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer, json!({ "mac": MAC, "interfaces": ["lo"] }));
+    assert_eq!(
+        woken.try_iter().collect::<Vec<_>>(),
+        [("lo".to_owned(), MAC)]
+    );
+    server.stop().await;
+}
