@@ -46,6 +46,12 @@ impl Bound {
         self.opened.addresses()
     }
 
+    /// What it was told.
+    #[must_use]
+    pub fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
     /// The HTTP server's address as clients are told it.
     #[must_use]
     pub fn http(&self) -> SocketAddrV4 {

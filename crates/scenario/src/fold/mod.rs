@@ -267,7 +267,8 @@ impl Fold {
                 .or_else(|| self.by_ip.get(&carried.peer?).copied()),
         }?;
         match kind {
-            EventKind::DhcpSent { facts, .. } if facts.message == "ack" => {
+            // `reply` is DHCPv6's.
+            EventKind::DhcpSent { facts, .. } if matches!(&*facts.message, "ack" | "reply") => {
                 remember(&mut self.by_ip, facts.address, index);
             }
             EventKind::TransferStarted { id, .. } => {
