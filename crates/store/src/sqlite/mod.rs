@@ -134,7 +134,7 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     let set = |name: &str, value: i64| connection.pragma_update(None, name, value);
     set("synchronous", 2)?; // FULL: the log is synced at each commit
     set("cache_size", -1024)?; // KiB: an idle server stays small
-    set("journal_size_limit", 4 << 20)?;
+    set("journal_size_limit", 8 << 20)?; // more than the log has at a checkpoint, so it is written in place
     set("temp_store", 2)?; // memory
     set("mmap_size", 0)?;
     set("trusted_schema", 0)?;
