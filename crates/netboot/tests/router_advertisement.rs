@@ -9,7 +9,7 @@
 use std::net::Ipv6Addr;
 
 use bootgate_events::MacAddr;
-use bootgate_netboot::ra::{answer_frame, link_local};
+use bootgate_netboot::ra::{Advertisement, Sender, answer_frame, link_local};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -178,4 +178,77 @@ proptest! {
             prop_assert_eq!(sum(&reply), 0xffff);
         }
     }
+}
+
+const SERVED: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1);
+
+#[test]
+fn a_served_prefix_is_on_link_and_its_addresses_are_had_by_dhcpv6() {
+    let said = Advertisement {
+        mtu: Some(9000),
+        dns: vec![SERVED],
+        ..Advertisement::managed(SERVED, 64)
+    };
+    let (_, frame) = Sender::new(OURS)
+        .answer(&captured(), &said)
+        .expect("an answer");
+    assert_eq!(sum(&frame), 0xffff, "the checksum is right");
+    let message = &frame[54..];
+    assert_eq!(message[5], 0xc0, "M and O");
+    assert_eq!(message[6..8], [0, 0], "no default router");
+    let mut options = Vec::new();
+    let mut rest = &message[16..];
+    while let [kind, units, ..] = rest {
+        let (option, after) = rest.split_at(8 * usize::from(*units));
+        options.push((*kind, option));
+        rest = after;
+    }
+    let option = |code| {
+        options
+            .iter()
+            .find(|(kind, _)| *kind == code)
+            .expect("there")
+            .1
+    };
+    assert_eq!(option(5)[4..], 9000u32.to_be_bytes());
+    let prefix = option(3);
+    assert_eq!(prefix[2..4], [64, 0x80], "on the link, and not autonomous");
+    assert_eq!(prefix[4..8], (30 * 86_400u32).to_be_bytes());
+    let network = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 0);
+    assert_eq!(prefix[16..32], network.octets());
+    assert_eq!(option(25)[8..24], SERVED.octets());
+}
+
+#[test]
+fn flags_and_lifetime_are_as_configured() {
+    let mut said = Advertisement::managed(SERVED, 64);
+    said.managed = false;
+    said.router_lifetime = 1800;
+    said.prefixes[0].autonomous = true;
+    let frame = Sender::new(OURS).to_all(&said);
+    assert_eq!(sum(&frame), 0xffff);
+    let message = &frame[54..];
+    assert_eq!(
+        (message[5], &message[6..8]),
+        (0x40, &1800u16.to_be_bytes()[..])
+    );
+    assert_eq!(message[16 + 8 + 3], 0xc0, "L and A of the prefix");
+}
+
+#[test]
+fn unsolicited_ones_go_to_all_nodes_from_the_interfaces_own_address() {
+    let address = "fe80::77".parse().expect("an address");
+    let sender = Sender { mac: OURS, address };
+    let frame = sender.to_all(&Advertisement::default());
+    assert_eq!(frame[..6], [0x33, 0x33, 0, 0, 0, 1]);
+    assert_eq!(frame[22..38], address.octets());
+    assert_eq!(
+        frame[38..54],
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets()
+    );
+    assert_eq!(frame[21], 255, "hop limit");
+    let intervals: Vec<_> = (0..5)
+        .map(|sent| Advertisement::interval(sent).as_secs())
+        .collect();
+    assert_eq!(intervals, [0, 16, 16, 200, 200]);
 }
