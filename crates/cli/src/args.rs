@@ -199,12 +199,20 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct WolArgs {
-    /// The machine: the hardware address of its network interface.
-    #[arg(value_name = "MAC")]
+    /// The machine: the hardware address of its network interface, or its name.
+    #[arg(value_name = "MAC|NAME")]
     pub(crate) machine: String,
     /// The interface of this host on the machine's segment.
     #[arg(long, value_name = "INTERFACE")]
     pub(crate) interface: String,
+    /// The server's state, in which names stand.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "BOOTGATE_STATE",
+        default_value = "/var/lib/bootgate"
+    )]
+    pub(crate) state: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,12 +4,15 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
 
+use bootgate_api::Machine;
+use bootgate_api::control::paths;
 use bootgate_events::MacAddr;
 use bootgate_hostnet::host::HostInterface;
 use bootgate_netboot::frame::udp4_frame;
 
 use crate::args::WolArgs;
-use crate::exit::{self, INFRA, USAGE};
+use crate::client::{self, Client, Trouble};
+use crate::exit;
 
 /// Ethernet type of a magic packet that is in no IP datagram.
 const ETHERTYPE: [u8; 2] = [0x08, 0x42];
@@ -21,28 +24,30 @@ const EVERYBODY: MacAddr = MacAddr([0xff; 6]);
 
 /// Wakes a machine.
 pub(crate) fn wol(args: &WolArgs) -> ExitCode {
-    let Ok(mac) = args.machine.parse::<MacAddr>() else {
-        let error = format!("`{}` is not a hardware address", args.machine);
-        let hint = "six hexadecimal pairs, like 52:54:00:12:34:56; `bootgate machine wake NAME` knows names";
-        return exit::fail(USAGE, &error, hint);
-    };
-    match wake(&args.interface, mac) {
-        Ok(()) => {
-            let interface = &args.interface;
-            exit::say(&format!(
-                "woke {mac} on {interface}: sent {TIMES} magic packets as Ethernet frames and {TIMES} by UDP"
-            ));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let error = format!("wake {mac} on `{}`: {error}", args.interface);
-            exit::fail(
-                INFRA,
-                &error,
+    client::run(async {
+        let mac = match args.machine.parse::<MacAddr>() {
+            Ok(mac) => mac,
+            Err(_) => named(args).await?,
+        };
+        let interface = &args.interface;
+        wake(interface, mac).map_err(|error| {
+            Trouble::infra(
+                format!("wake {mac} on `{interface}`: {error}"),
                 "run as root, with the name of an interface that `ip link` shows",
             )
-        }
-    }
+        })?;
+        exit::say(&format!(
+            "woke {mac} on {interface}: sent {TIMES} magic packets as Ethernet frames and {TIMES} by UDP"
+        ));
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The machine with this name.
+async fn named(args: &WolArgs) -> Result<MacAddr, Trouble> {
+    let client = Client::reach(&args.state).await?;
+    let machine: Machine = client.get(&paths::machine(&args.machine)).await?;
+    Ok(machine.mac)
 }
 
 /// Sends magic packets for `mac` to the interface's whole segment: as bare Ethernet frames of type 0x0842 and as UDP
