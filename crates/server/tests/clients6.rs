@@ -9,19 +9,22 @@
 )]
 
 mod common;
-#[allow(dead_code, reason = "each test file uses its part of it")]
 #[path = "common/segment.rs"]
 mod segment;
 #[path = "common/segment6.rs"]
 mod segment6;
 
 use std::io::{BufRead, BufReader};
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
-use bootgate_events::EventKind;
-use bootgate_server::BootServer;
+use bootgate_events::{EventKind, MacAddr};
+use bootgate_netboot::dhcp::{DhcpConfig, Responder};
+use bootgate_netboot::policy::ArchTable;
+use bootgate_server::{BootServer, Shared, SharedParts, SocketSource, dhcp6_responder};
+use bootgate_store::Store;
+use bootgate_store::sqlite::Sqlite;
 use bootgate_testkit::{require_commands, skip};
 use common::{Facts, MAC, run};
 use segment::in_namespaces;
@@ -38,7 +41,39 @@ struct Link {
 }
 
 impl Link {
-    async fn start(config: bootgate_server::ServerConfig) -> Self {
+    /// A server that forgets its leases.
+    async fn start() -> Self {
+        let facts = Arc::<Facts>::default();
+        let sink = facts.sink();
+        Self::with(facts, |sockets| async {
+            let server = BootServer::start(segment6::config(), sockets, sink).await;
+            server.expect("the servers start")
+        })
+        .await
+    }
+
+    /// A server that keeps its leases in a store.
+    async fn keeping(store: Arc<dyn Store>) -> Self {
+        let facts = Arc::<Facts>::default();
+        let sink = facts.sink();
+        Self::with(facts, |sockets| async {
+            let config = segment6::config();
+            let none = Ipv4Addr::UNSPECIFIED;
+            let v4 = Responder::new(DhcpConfig::new(none, 24, none..=none));
+            let mut parts = SharedParts::new(v4, sink);
+            parts.responder6 =
+                dhcp6_responder(&[(&config, 80)], Vec::new(), ArchTable::iana(), true);
+            parts.keep_leases(store).expect("the leases are read");
+            let server = BootServer::start_on(Shared::new(parts), config, sockets).await;
+            server.expect("the servers start")
+        })
+        .await
+    }
+
+    async fn with<F: Future<Output = BootServer>>(
+        facts: Arc<Facts>,
+        start: impl FnOnce(Arc<dyn SocketSource>) -> F,
+    ) -> Self {
         let mut holder = Command::new("unshare")
             .args(["--net", "sh", "-c", "echo ready; exec cat"])
             .stdin(Stdio::piped())
@@ -53,9 +88,8 @@ impl Link {
             "link add srv0 type veth peer name {CLIENT} netns {pid}"
         ))
         .await;
-        let facts = Arc::<Facts>::default();
         let link = Self {
-            server: segment6::serve("srv0", config, facts.sink()).await,
+            server: start(segment6::sockets("srv0").await).await,
             facts,
             folder: tempfile::tempdir().unwrap(),
             holder,
@@ -120,46 +154,86 @@ fn leased(text: &str) -> Ipv6Addr {
     found.unwrap_or_else(|| panic!("no leased address in {text}"))
 }
 
+/// Runs dhclient until it is bound; the address.
+async fn dhclient(link: &Link, what: &'static str) -> Ipv6Addr {
+    let (leases, pid) = (link.path("leases"), link.path("pid"));
+    let command = [
+        "dhclient",
+        what,
+        "-6",
+        "-v",
+        "-D",
+        "LL",
+        "-lf",
+        &leases,
+        "-pf",
+        &pid,
+        "-sf",
+        "/bin/true",
+        CLIENT,
+    ];
+    link.client(&command).await;
+    leased(&std::fs::read_to_string(&leases).unwrap())
+}
+
+/// Who has a lease on this address.
+fn holder(link: &Link, ip: Ipv6Addr) -> Option<MacAddr> {
+    let shared = link.server.shared();
+    let responder = shared.responder6();
+    responder.as_ref().unwrap().lease_of(shared.now(), ip)
+}
+
 #[test]
 fn dhclient_gets_an_address_and_gives_it_back() {
     require_commands!("unshare", "nsenter", "ip", "sysctl", "dhclient");
     let ran = in_namespaces(|| async {
-        let link = Link::start(segment6::config()).await;
-        let (leases, pid) = (link.path("leases"), link.path("pid"));
-        let common = [
-            "-6",
-            "-v",
-            "-D",
-            "LL",
-            "-lf",
-            &leases,
-            "-pf",
-            &pid,
-            "-sf",
-            "/bin/true",
-        ];
-        let with = |more: &[&'static str]| {
-            let mut command = vec!["dhclient"];
-            command.extend(more);
-            command
-        };
-        let command = [&with(&["-1"])[..], &common, &[CLIENT]].concat();
-        link.client(&command).await;
-        let kept = std::fs::read_to_string(&leases).unwrap();
-        let ip = leased(&kept);
-        assert_eq!(
-            link.messages(),
-            ["solicit", "advertise", "request", "reply"]
-        );
-        let holder = link.server.shared();
-        let now = holder.now();
-        let held = holder.responder6().as_ref().unwrap().lease_of(now, ip);
-        assert_eq!(held, Some(MAC));
-        let command = [&with(&["-r"])[..], &common, &[CLIENT]].concat();
-        link.client(&command).await;
+        let link = Link::start().await;
+        let ip = dhclient(&link, "-1").await;
+        let exchange = ["solicit", "advertise", "request", "reply"];
+        assert_eq!(link.messages(), exchange);
+        assert_eq!(holder(&link, ip), Some(MAC));
+        dhclient(&link, "-r").await;
         link.facts.wait_count("dhcp-sent", 3).await;
-        let held = holder.responder6().as_ref().unwrap().lease_of(now, ip);
-        assert_eq!(held, None, "released");
+        assert_eq!(holder(&link, ip), None, "released");
+    });
+    if !ran {
+        skip!("needs root for network namespaces");
+    }
+}
+
+#[test]
+fn a_lease_is_in_the_store_before_its_reply_leaves_and_holds_after_a_restart() {
+    require_commands!("unshare", "nsenter", "ip", "sysctl", "dhclient");
+    let ran = in_namespaces(|| async {
+        let state = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(state.path()).unwrap());
+        let link = Link::keeping(Arc::clone(&store)).await;
+        let ip = dhclient(&link, "-1").await;
+        let kept = store.leases().unwrap();
+        let [lease] = &kept[..] else {
+            panic!("{kept:?}")
+        };
+        assert_eq!((lease.ip, lease.mac), (ip.into(), MAC));
+        assert!(
+            lease
+                .client
+                .as_ref()
+                .is_some_and(|name| name.starts_with("00030001"))
+        );
+        let config = segment6::config();
+        let again = dhcp6_responder(&[(&config, 80)], Vec::new(), ArchTable::iana(), true);
+        let none = Ipv4Addr::UNSPECIFIED;
+        let v4 = Responder::new(DhcpConfig::new(none, 24, none..=none));
+        let mut parts = SharedParts::new(v4, Arc::new(|_| {}));
+        parts.responder6 = again;
+        parts.keep_leases(store).unwrap();
+        let shared = Shared::new(parts);
+        let held = shared
+            .responder6()
+            .as_ref()
+            .unwrap()
+            .lease_of(shared.now(), ip);
+        assert_eq!(held, Some(MAC));
     });
     if !ran {
         skip!("needs root for network namespaces");
@@ -170,7 +244,7 @@ fn dhclient_gets_an_address_and_gives_it_back() {
 fn dhcpcd_follows_the_advertisement_to_dhcpv6() {
     require_commands!("unshare", "nsenter", "ip", "sysctl", "dhcpcd");
     let ran = in_namespaces(|| async {
-        let link = Link::start(segment6::config()).await;
+        let link = Link::start().await;
         let config = link.path("dhcpcd.conf");
         let text =
             "noipv4\nipv6rs\nduid ll\nwaitip 6\nnodelay\nnohook resolv.conf, hostname\nnoipv4ll\n";
@@ -197,7 +271,7 @@ fn dhcpcd_follows_the_advertisement_to_dhcpv6() {
 fn files_come_over_the_global_and_the_link_local_address() {
     require_commands!("unshare", "nsenter", "ip", "sysctl", "curl");
     let ran = in_namespaces(|| async {
-        let link = Link::start(segment6::config()).await;
+        let link = Link::start().await;
         let file = link.path("file");
         let bytes = common::noise(100_000, 6);
         std::fs::write(&file, &bytes).unwrap();

@@ -8,7 +8,6 @@
 )]
 
 mod common;
-#[allow(dead_code, reason = "each test file uses its part of it")]
 #[path = "common/segment.rs"]
 mod segment;
 #[allow(dead_code, reason = "each test file uses its part of it")]
@@ -16,7 +15,6 @@ mod segment;
 mod segment6;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

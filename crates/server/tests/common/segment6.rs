@@ -38,15 +38,20 @@ pub async fn ip(command: &str) {
     assert!(output.status.success(), "ip {command}: {errors}");
 }
 
-/// Gives an interface the servers' addresses, usable at once, and starts them there.
-pub async fn serve(interface: &str, config: ServerConfig, sink: EventSink) -> BootServer {
+/// Gives an interface the servers' addresses, usable at once; sockets there.
+pub async fn sockets(interface: &str) -> Arc<dyn SocketSource> {
     ip(&format!("link set {interface} addrgenmode none")).await;
     ip(&format!("link set {interface} up")).await;
     ip(&format!("addr add {SERVER}/64 dev {interface} nodad")).await;
     ip(&format!("addr add {SERVER_LINK}/64 dev {interface} nodad")).await;
     let host = HostInterface::open(interface).expect("the servers' interface");
     assert_eq!(host.link_local(), Some(SERVER_LINK));
-    let server = BootServer::start(config, Arc::new(Sockets(host)), sink).await;
+    Arc::new(Sockets(host))
+}
+
+/// Starts the servers on an interface.
+pub async fn serve(interface: &str, config: ServerConfig, sink: EventSink) -> BootServer {
+    let server = BootServer::start(config, sockets(interface).await, sink).await;
     server.expect("the servers start")
 }
 
