@@ -1,5 +1,7 @@
 //! A segment with IPv6 alone: the servers on an interface of the test's own namespace.
 
+#![allow(dead_code, reason = "each test file uses its part of it")]
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
 use std::sync::Arc;
