@@ -13,9 +13,10 @@ use crate::{EventSink, Fact};
 
 /// Messages that may wait to be written. At the rates that clients come in, this is some tenths of a second; who waits
 /// longer asks again anyway.
-const QUEUE: usize = 4096;
-/// Messages that are written in one transaction.
-const BATCH: usize = 512;
+const QUEUE: usize = 8192;
+/// Messages that are written in one transaction. Their ACKs leave at once, so that a relay that serves many must have
+/// room for as many: the usual receive buffer of Linux holds some 160.
+const BATCH: usize = 64;
 /// Shortest time between two events that say that leases cannot be written.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 

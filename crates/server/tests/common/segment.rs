@@ -1,5 +1,7 @@
 //! Two private network namespaces joined by a cable: the test and its server in one, a client program in the other.
 
+#![allow(dead_code, reason = "each test file uses its part of it")]
+
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::process::{Child, Command, Output, Stdio};
@@ -91,7 +93,7 @@ impl Segment {
             success(run("ip", &arguments).await);
         }
         let facts = Arc::<Facts>::default();
-        let cable = Cable(HostInterface::open(SERVER).expect("the server's interface"));
+        let cable = Cable::open(SERVER);
         let server = BootServer::start(config, Arc::new(cable), facts.sink()).await;
         let segment = Self {
             server: server.expect("the server starts"),
@@ -144,14 +146,28 @@ impl Drop for Segment {
     }
 }
 
-fn success(output: Output) -> String {
+pub fn success(output: Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     text.into_owned()
 }
 
 /// Sockets on the server's end.
-struct Cable(HostInterface);
+pub struct Cable(HostInterface);
+
+impl Cable {
+    pub fn open(interface: &str) -> Self {
+        Self(HostInterface::open(interface).expect("the server's interface"))
+    }
+}
+
+fn packets(socket: bootgate_hostnet::PacketSocket) -> PacketSocket {
+    PacketSocket {
+        fd: socket.fd,
+        mac: socket.mac.0,
+        ifindex: socket.ifindex,
+    }
+}
 
 impl SocketSource for Cable {
     fn udp(&self, bind: SocketAddrV4, broadcast: bool) -> BoxFuture<'_, io::Result<UdpSocket>> {
@@ -167,13 +183,10 @@ impl SocketSource for Cable {
     }
 
     fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>> {
-        Box::pin(async move {
-            let socket = self.0.packet_socket(ethertype)?;
-            Ok(PacketSocket {
-                fd: socket.fd,
-                mac: socket.mac.0,
-                ifindex: socket.ifindex,
-            })
-        })
+        Box::pin(async move { self.0.packet_socket(ethertype).map(packets) })
+    }
+
+    fn dhcp_replies(&self) -> BoxFuture<'_, io::Result<PacketSocket>> {
+        Box::pin(async move { self.0.dhcp_replies().map(packets) })
     }
 }
