@@ -10,7 +10,6 @@
 mod common;
 #[path = "common/segment.rs"]
 mod segment;
-#[allow(dead_code, reason = "each test file uses its part of it")]
 #[path = "common/segment6.rs"]
 mod segment6;
 
