@@ -40,8 +40,8 @@ def enter_namespace():
     os.execvp(command[0], command + [sys.executable] + sys.argv)
 
 
-def start_ours(file):
-    process = subprocess.Popen([TOOL, "serve", OURS, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def start_ours(folder):
+    process = subprocess.Popen([TOOL, "serve", OURS, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if process.stdout.readline().strip() != "ready":
         raise RuntimeError("our server does not start")
     return process
@@ -54,6 +54,12 @@ def start_dnsmasq(folder):
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def cpu_seconds(process):
+    """Processor time of a server so far."""
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def fetch(server, file, window, clients=1):
     command = [TOOL, "fetch", server, file, str(BLOCK), str(window), str(clients)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -62,26 +68,52 @@ def fetch(server, file, window, clients=1):
     return json.loads(done.stdout)
 
 
-def megabytes(server, file, window):
-    result = fetch(server, file, window)
-    if result["failures"]:
-        raise RuntimeError(f"{server} failed a single client")
-    return result["megabytes_per_second"]
+def place(processors, *processes):
+    """Lets the servers, and the client that is started next, run on these processors only."""
+    for process in processes:
+        for thread in os.listdir(f"/proc/{process.pid}/task"):
+            os.sched_setaffinity(int(thread), processors[0])
+    os.sched_setaffinity(0, processors[1])
 
 
-def one_client(rounds, file):
-    rates = {"bootgate": [], "dnsmasq": [], "bootgate, window 16": []}
-    for number in range(rounds):
-        say(f"round {number + 1} of {rounds}")
-        rates["bootgate"].append(megabytes(OURS, file, 1))
-        rates["dnsmasq"].append(megabytes(DNSMASQ, file, 1))
-        rates["bootgate, window 16"].append(megabytes(OURS, file, 16))
-    medians = {who: statistics.median(all_) for who, all_ in rates.items()}
-    for who, rate in medians.items():
-        figure(f"tftp: one client, blksize {BLOCK}", rate, "MB/s", peer=who, all=rates[who])
-    figure("tftp: lock-step, ratio to dnsmasq", round(medians["bootgate"] / medians["dnsmasq"], 2), "", least=1.0)
-    figure("tftp: window 16, ratio to dnsmasq", round(medians["bootgate, window 16"] / medians["dnsmasq"], 2), "",
-           least=3.0)
+def placements():
+    """Where server and client run. By itself the scheduler takes one or the other, and changes its mind: a wake-up on
+    the same processor costs a tenth of one that crosses to an idle one, so a figure without a place is a coin's throw."""
+    every = sorted(os.sched_getaffinity(0))
+    yield "one processor", ({every[0]}, {every[0]})
+    if len(every) > 1:
+        yield "two processors", ({every[0]}, {every[1]})
+    yield "any processor", (set(every), set(every))
+
+
+def one_client(rounds, folder, ours, dnsmasq):
+    subjects = {"bootgate": (ours, OURS, 1), "dnsmasq": (dnsmasq, DNSMASQ, 1), "bootgate, window 16": (ours, OURS, 16)}
+    for where, processors in placements():
+        place(processors, ours, dnsmasq)
+        # Across processors the wake-ups take all the time there is.
+        file = folder / ("part" if where == "two processors" else "file")
+        size = file.stat().st_size / 1e9
+        rates = {who: [] for who in subjects}
+        costs = {who: [] for who in subjects}
+        for number in range(rounds):
+            say(f"{where}: round {number + 1} of {rounds}")
+            for who, (process, server, window) in subjects.items():
+                before = cpu_seconds(process)
+                result = fetch(server, file, window)
+                if result["failures"]:
+                    raise RuntimeError(f"{who} failed a single client")
+                rates[who].append(result["megabytes_per_second"])
+                costs[who].append((cpu_seconds(process) - before) / size)
+        for who in subjects:
+            figure(f"tftp: one client, blksize {BLOCK}, {where}", statistics.median(rates[who]), "MB/s", peer=who,
+                   all=rates[who])
+        for who in subjects:
+            figure(f"tftp: processor time of the server, {where}", round(statistics.median(costs[who]), 2), "s/GB",
+                   peer=who)
+        medians = {who: statistics.median(all_) for who, all_ in rates.items()}
+        for name, who, least in [("lock-step", "bootgate", 1.0), ("window 16", "bootgate, window 16", 3.0)]:
+            figure(f"tftp: {name}, ratio to dnsmasq, {where}", round(medians[who] / medians["dnsmasq"], 2), "",
+                   least=least)
 
 
 def many_clients(file, count):
@@ -104,7 +136,7 @@ def memory(process):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each single client; the median counts")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each single client; the median counts")
     parser.add_argument("--mebibytes", type=int, default=128, help="size of the file for a single client")
     parser.add_argument("--clients", type=int, default=64, help="clients at once; each gets an eighth of the file")
     options = parser.parse_args()
@@ -119,17 +151,14 @@ def main():
         file.write_bytes(content)
         part.write_bytes(content[: len(content) // 8])
         dnsmasq = start_dnsmasq(folder)
-        for what, path in [("one", file), ("many", part)]:
-            ours = start_ours(path)
-            if what == "one":
-                # dnsmasq tells nobody when it listens: the client asks until it is answered.
-                fetch(DNSMASQ, path, 1)
-                one_client(options.rounds, path)
-            else:
-                many_clients(path, options.clients)
-                memory(ours)
-            ours.stdin.close()
-            ours.wait(timeout=30)
+        ours = start_ours(folder)
+        # dnsmasq tells nobody when it listens: the client asks until it is answered.
+        fetch(DNSMASQ, part, 1)
+        one_client(options.rounds, folder, ours, dnsmasq)
+        many_clients(part, options.clients)
+        memory(ours)
+        ours.stdin.close()
+        ours.wait(timeout=30)
         dnsmasq.kill()
         dnsmasq.wait()
 

@@ -1,7 +1,7 @@
 //! Both ends of the TFTP bench, so that our server and its peer meet the same client.
 //!
 //! ```text
-//! tftp_bench serve ADDRESS FILE               serves FILE by its name until standard input ends
+//! tftp_bench serve ADDRESS FOLDER             serves the folder's files until standard input ends
 //! tftp_bench fetch ADDRESS FILE BLOCK WINDOW CLIENTS
 //! ```
 //!
@@ -39,7 +39,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["serve", address, file] => serve(address.parse().unwrap(), Path::new(file)),
+        ["serve", address, folder] => serve(address.parse().unwrap(), Path::new(folder)),
         ["fetch", address, file, block, window, clients] => fetch(
             address.parse().unwrap(),
             Path::new(file),
@@ -48,7 +48,9 @@ fn main() {
             clients.parse().unwrap(),
         ),
         _ => {
-            panic!("usage: tftp_bench serve ADDRESS FILE | fetch ADDRESS FILE BLOCK WINDOW CLIENTS")
+            panic!(
+                "usage: tftp_bench serve ADDRESS FOLDER | fetch ADDRESS FILE BLOCK WINDOW CLIENTS"
+            )
         }
     }
 }
@@ -78,7 +80,7 @@ impl SocketSource for Host {
 }
 
 #[tokio::main]
-async fn serve(address: SocketAddrV4, file: &Path) {
+async fn serve(address: SocketAddrV4, folder: &Path) {
     let mut config = ServerConfig::new(*address.ip(), 8, *address.ip()..=*address.ip());
     config.tftp_port = address.port();
     config.services = Services {
@@ -91,10 +93,12 @@ async fn serve(address: SocketAddrV4, file: &Path) {
     config.limits.tftp_transfers_per_client = 128;
     let server = BootServer::start(config, Arc::new(Host), Arc::new(|_| {}));
     let server = server.await.expect("start the server");
-    let name = ArtifactName::new(name_of(file)).unwrap();
-    server
-        .artifacts()
-        .insert(name, Artifact::new(file, ArtifactRole::Other));
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let name = ArtifactName::new(name_of(&file)).unwrap();
+        let artifact = Artifact::new(file, ArtifactRole::Other);
+        server.artifacts().insert(name, artifact);
+    }
     println!("ready");
     let ended = tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new()));
     ended.await.unwrap().unwrap();
