@@ -15,6 +15,6 @@ pub struct Fact {
     pub kind: EventKind,
 }
 
-/// Takes facts, in the order in which they happened for each client. Called from the servers' tasks and threads: it must not
-/// block.
+/// Takes facts, in the order in which they happened for each client. Called from the servers' tasks and
+/// threads: it must not block.
 pub type EventSink = Arc<dyn Fn(Fact) + Send + Sync>;
