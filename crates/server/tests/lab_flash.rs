@@ -11,9 +11,12 @@ mod common;
 #[path = "common/laboratory.rs"]
 mod laboratory;
 
+use std::time::Duration;
+
 use bootgate_api::{BootMode, Completion, DiskState, Failure, Sha256Hex, paths};
 use bootgate_events::{Cause, EventKind, Stage, Verdict};
 use bootgate_scenario::fold::replay;
+use bootgate_server::lab::LabConfig;
 use bootgate_store::{AttemptFilter, MachineChange, Store};
 use bootgate_testkit::require_commands;
 use laboratory::{
@@ -71,7 +74,8 @@ async fn flash_once_flashes_once() {
 #[tokio::test]
 async fn flash_always_alternates_between_flash_and_disk() {
     require_commands!("curl");
-    let mut lab = Laboratory::new().await;
+    let at_once = |config: &mut LabConfig| config.deadlines.disk_turn = Duration::ZERO;
+    let mut lab = Laboratory::with(at_once).await;
     lab.lab.arm_flash(&MAC, &order(), true).unwrap();
     for _ in 0..2 {
         let nonce = flashing(&mut lab).await;
@@ -81,6 +85,23 @@ async fn flash_always_alternates_between_flash_and_disk() {
         boots_its_disk(&mut lab).await;
         assert!(!lab.machine(MAC).local_next);
     }
+}
+
+/// UEFI that is sent to its disk goes on with its boot order, and its next entry may be the network again.
+#[tokio::test]
+async fn flash_always_sends_every_network_entry_of_one_boot_to_the_disk() {
+    require_commands!("curl");
+    let mut lab = Laboratory::new().await;
+    lab.lab.arm_flash(&MAC, &order(), true).unwrap();
+    let nonce = flashing(&mut lab).await;
+    lab.post(&paths::complete(&nonce), &completion()).await;
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    for _ in 0..3 {
+        boots_its_disk(&mut lab).await;
+    }
+    // Somebody who wants it flashed again need not wait.
+    lab.lab.arm_flash(&MAC, &order(), false).unwrap();
+    flashing(&mut lab).await;
 }
 
 #[tokio::test]

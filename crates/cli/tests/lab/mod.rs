@@ -197,7 +197,7 @@ impl Lab {
 
     /// The word of an attempt's verdict; `open` where there is none.
     pub fn verdict(attempt: &Value) -> String {
-        let verdict = &attempt["verdict"]["verdict"]["verdict"];
+        let verdict = &attempt["verdict"]["verdict"];
         verdict.as_str().unwrap_or("open").to_owned()
     }
 

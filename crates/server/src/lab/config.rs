@@ -148,6 +148,9 @@ pub struct LabDeadlines {
     pub stages: BTreeMap<Stage, Duration>,
     /// Longest time from the first packet to the verdict.
     pub total: Duration,
+    /// How long a machine that flashes at each power-on, and was sent to its disk, may still ask the network without being
+    /// flashed: more network entries may stand before the disk in its boot order.
+    pub disk_turn: Duration,
 }
 
 impl Default for LabDeadlines {
@@ -164,6 +167,7 @@ impl Default for LabDeadlines {
         Self {
             stages,
             total: minutes(6 * 60),
+            disk_turn: minutes(2),
         }
     }
 }

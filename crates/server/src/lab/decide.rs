@@ -155,6 +155,23 @@ pub(super) struct Latest {
     pub(super) ordered_anew: bool,
     /// How often its script was given out.
     pub(super) scripts: u32,
+    /// When it was sent to its disk because it was the disk's turn, in microseconds since 1970.
+    pub(super) disk_turn_us: Option<u64>,
+}
+
+/// Whether a machine that makes contact now is still on its way to its disk, sent there by the attempt before. Firmware
+/// goes on with its boot order, in which more network entries may stand before the disk; a machine that flashes at each
+/// power-on would be flashed by the next of them, for ever.
+pub(super) fn disk_turn(
+    machine: &Machine,
+    latest: Option<&Latest>,
+    now_us: u64,
+    lasts: Duration,
+) -> bool {
+    let sent = latest.and_then(|latest| latest.disk_turn_us);
+    let lasts = u64::try_from(lasts.as_micros()).unwrap_or(u64::MAX);
+    matches!(machine.boot, BootMode::FlashAlways(_))
+        && sent.is_some_and(|sent| now_us.saturating_sub(sent) < lasts)
 }
 
 /// What a contact means.

@@ -1,7 +1,7 @@
 //! When attempts begin and end.
 
 use bootgate_api::{BootMode, Machine, UnixMicros};
-use bootgate_events::{DhcpFacts, EventKind, MacAddr, PowerCause};
+use bootgate_events::{DhcpFacts, EventKind, MacAddr, PowerCause, Verdict};
 use bootgate_store::{Discovered, Discovery, NewAttempt, StoreError};
 
 use super::super::ForeignServer;
@@ -176,12 +176,15 @@ impl Recorder {
         let Some((machine, discovered)) = self.meet(mac, architecture)? else {
             return Ok(false);
         };
-        let next = self.next_of(
+        let now_us = self.clock.now_us();
+        let disk_turn = decide::disk_turn(
             &machine,
-            &machine.boot,
-            machine.local_next,
-            BootLoader::Ipxe,
+            self.over.get(&mac),
+            now_us,
+            self.parts.deadlines.disk_turn,
         );
+        let local = machine.local_next || disk_turn;
+        let next = self.next_of(&machine, &machine.boot, local, BootLoader::Ipxe);
         let expected = match &next {
             Next::Flash(order) => self.parts.library.images.get(&order.image),
             _ => None,
@@ -189,9 +192,9 @@ impl Recorder {
         let attempt = self.parts.store.open_attempt(&NewAttempt {
             mac,
             boot: machine.boot.clone(),
-            local: machine.local_next,
+            local,
             expected: expected.map(|image| image.expected.clone()),
-            at: UnixMicros(self.clock.now_us()),
+            at: UnixMicros(now_us),
         })?;
         let target = target_name(&machine);
         let rules = decide::rules(&target, mac, &next, &self.parts.deadlines);
@@ -202,7 +205,7 @@ impl Recorder {
                 return Ok(false);
             }
         };
-        let now_us = self.clock.now_us();
+        open.disk_turn = disk_turn;
         let first = started(&open.attempt, &machine, rules, &next);
         open.take(first, now_us, &mut self.log);
         let opened = EventKind::AttemptOpened {
@@ -321,8 +324,15 @@ impl Recorder {
         };
         open.take(last, now_us, &mut self.log);
         self.parts.known.set_open(*mac, None);
+        let sent = open.attempt.local && verdict.verdict == Verdict::Passed;
+        let disk_turn_us = match open.disk_turn {
+            // The time runs from the first hand-over, so that it ends.
+            true => self.over.get(mac).and_then(|before| before.disk_turn_us),
+            false => sent.then_some(now_us),
+        };
         let latest = Latest {
             open: false,
+            disk_turn_us,
             ..open.latest(None)
         };
         remember(&mut self.over, *mac, latest);

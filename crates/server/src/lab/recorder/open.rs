@@ -19,6 +19,8 @@ pub(super) struct Open {
     last_us: u64,
     /// The last beginning of a DHCP conversation: transaction id, and when in microseconds since 1970.
     pub(super) said: Option<(u32, u64)>,
+    /// Whether it boots the disk because the attempt before sent the machine there.
+    pub(super) disk_turn: bool,
     /// Whether the loader that asks for `pxelinux.cfg` is U-Boot.
     pub(super) uboot: bool,
     /// What is true once the script on its way has arrived.
@@ -92,6 +94,7 @@ impl Open {
             next_seq: 0,
             last_us: 0,
             said: None,
+            disk_turn: false,
             uboot: false,
             after_script: None,
             flashed: false,
@@ -219,7 +222,8 @@ impl Open {
     /// What a contact is to know of it. `machine` is the machine as it is now.
     pub(super) fn latest(&self, machine: Option<&Machine>) -> Latest {
         let ordered_anew = machine.is_some_and(|machine| {
-            machine.boot != self.attempt.boot || machine.local_next != self.attempt.local
+            let turn = machine.local_next || self.disk_turn;
+            machine.boot != self.attempt.boot || turn != self.attempt.local
         });
         Latest {
             open: true,
@@ -227,6 +231,7 @@ impl Open {
             said: self.said,
             ordered_anew,
             scripts: self.attempt.nonces,
+            disk_turn_us: None,
         }
     }
 }
