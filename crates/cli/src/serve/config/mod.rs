@@ -1,6 +1,8 @@
 //! The configuration file of `bootgate serve`: from what is written to what is meant, everything checked.
 
 mod boot;
+mod interface;
+mod ipv6;
 mod network;
 mod wire;
 
@@ -94,7 +96,7 @@ fn parse(text: &str, path: &Path, files: &dyn Files) -> Result<Settings, FileErr
 }
 
 fn settings(wire: &ServeWire, checks: &Checks<'_>) -> Option<Settings> {
-    let interfaces = network::interfaces(&wire.interfaces, checks);
+    let interfaces = interface::interfaces(&wire.interfaces, checks);
     let subnets = network::subnets(wire, interfaces.as_deref().unwrap_or_default(), checks);
     let mut lab = LabConfig::new(Vec::new());
     let folder = boot::boot(wire, &mut lab, checks);
