@@ -10,32 +10,16 @@ mod lab;
 
 use std::fs;
 
-use bootgate_testkit::{in_namespaces, require_commands, require_root, skip};
-use lab::{IFACE, Lab, MAC, Vm, pc, root, tap};
+use bootgate_testkit::in_namespaces;
+use lab::{Lab, MAC, Vm, pc, root, serving, tap};
 use serde_json::Value;
-
-fn media() -> bool {
-    let media = root().join("target/media");
-    media.join("disk/disk.img").is_file() && media.join("live/initrd.img").is_file()
-}
 
 /// A lab that can flash the image of the default scenarios.
 fn flash_lab() -> Lab {
     let media = root().join("target/media");
     let media = media.display();
-    let lab = Lab::new(&format!(
+    let more = format!(
         r#"
-[state]
-folder = "@/state"
-
-[[interface]]
-name = "{IFACE}"
-dhcp = "full"
-
-[[subnet]]
-network = "10.77.0.0/24"
-ranges = ["10.77.0.100-10.77.0.150"]
-
 [live]
 kernel = "{media}/live/vmlinuz"
 initrd = ["{media}/live/initrd.img"]
@@ -45,7 +29,8 @@ cmdline = "console=ttyS0 quiet"
 name = "small"
 folder = "@/small"
 "#
-    ));
+    );
+    let lab = Lab::new(&serving(24, "10.77.0.100-10.77.0.150", &more));
     let out = lab.path("small");
     lab.bootgate(&[
         "media",
@@ -121,31 +106,19 @@ fn flashes_once_then_boots_its_disk(firmware: &'static str) {
 
 #[test]
 fn a_bios_machine_flashes_once_then_boots_its_disk() {
-    require_root!();
-    require_commands!("qemu-system-x86_64", "ip");
-    if !media() {
-        skip!("target/media is not built: run ./ci/gate once");
-    }
+    require_flashing!();
     flashes_once_then_boots_its_disk("bios");
 }
 
 #[test]
 fn a_uefi_machine_flashes_once_then_boots_its_disk() {
-    require_root!();
-    require_commands!("qemu-system-x86_64", "ip");
-    if !media() {
-        skip!("target/media is not built: run ./ci/gate once");
-    }
+    require_flashing!();
     flashes_once_then_boots_its_disk("uefi");
 }
 
 #[test]
 fn a_flasher_that_dies_midway_is_flashed_again_and_not_booted() {
-    require_root!();
-    require_commands!("qemu-system-x86_64", "ip");
-    if !media() {
-        skip!("target/media is not built: run ./ci/gate once");
-    }
+    require_flashing!();
     let ran = in_namespaces(|| {
         tap();
         let mut lab = flash_lab();
@@ -191,11 +164,7 @@ fn a_flasher_that_dies_midway_is_flashed_again_and_not_booted() {
 
 #[test]
 fn a_discovered_machine_tells_what_it_is_made_of() {
-    require_root!();
-    require_commands!("qemu-system-x86_64", "ip");
-    if !media() {
-        skip!("target/media is not built: run ./ci/gate once");
-    }
+    require_flashing!();
     let ran = in_namespaces(|| {
         tap();
         let mut lab = flash_lab();

@@ -11,7 +11,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use bootgate_testkit::{in_namespaces, require_commands, require_root, skip};
-use lab::{IFACE, Lab, SERVER, sh};
+use lab::{IFACE, Lab, SERVER, serving, sh};
 
 /// Runs a line in the client's namespace; its exit code may be anything.
 fn client(line: &str) -> String {
@@ -30,22 +30,8 @@ fn cable() -> Lab {
          mount -t tmpfs none /run; mkdir -p /run/netns; ip netns add client; ip link set cli0 netns client
          ip -n client link set lo up; ip -n client link set cli0 up"
     ));
-    let mut lab = Lab::new(&format!(
-        r#"
-[state]
-folder = "@/state"
-
-[[interface]]
-name = "{IFACE}"
-dhcp = "full"
-
-[[subnet]]
-network = "10.77.0.0/16"
-ranges = ["10.77.1.0-10.77.250.255"]
-router = "10.77.0.1"
-dns = ["10.77.0.1"]
-"#
-    ));
+    let more = "router = \"10.77.0.1\"\ndns = [\"10.77.0.1\"]";
+    let mut lab = Lab::new(&serving(16, "10.77.1.0-10.77.250.255", more));
     lab.serve();
     lab
 }

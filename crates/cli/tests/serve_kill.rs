@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bootgate_testkit::{in_namespaces, require_commands, require_root};
-use lab::{IFACE, Lab, SERVER, sh};
+use lab::{IFACE, Lab, SERVER, serving, sh};
 
 const KILLS: u32 = 50;
 const FIRST_MACHINE: u32 = 0xff00_0000;
@@ -222,31 +222,19 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_at_any_moment() {
 }
 
 fn lab() -> Lab {
-    let lab = Lab::new(&format!(
-        r#"
-[state]
-folder = "@/state"
-
-[[interface]]
-name = "{IFACE}"
-dhcp = "full"
-
-[[subnet]]
-network = "10.77.0.0/16"
-ranges = "10.77.1.0-10.77.250.255"
+    let more = r#"
+[limits]
+leases = 60000
 
 [live]
 kernel = "@/none"
 initrd = ["@/none"]
 
-[limits]
-leases = 60000
-
 [[image]]
 name = "small"
 folder = "@/small"
-"#
-    ));
+"#;
+    let lab = Lab::new(&serving(16, "10.77.1.0-10.77.250.255", more));
     std::fs::write(lab.path("none"), "x").expect("a file");
     let raw = lab.path("raw");
     std::fs::write(&raw, vec![7; 1 << 20]).expect("an image");

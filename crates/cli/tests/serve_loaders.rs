@@ -11,32 +11,22 @@ use std::fs;
 use std::path::Path;
 
 use bootgate_testkit::{in_namespaces, require_commands, require_root, skip};
-use lab::{Lab, MAC, Vm, pc, root, tap};
+use lab::{Lab, MAC, Vm, pc, root, serving, tap};
 
 /// A lab with one installer whose kernel and initial RAM disk are these files of the lab's folder.
 fn installer_lab(boot: &str) -> Lab {
-    let lab = Lab::new(&format!(
+    let more = format!(
         r#"
-[state]
-folder = "@/state"
-
-[[interface]]
-name = "lab0"
-dhcp = "full"
-
-[[subnet]]
-network = "10.77.0.0/24"
-ranges = ["10.77.0.100-10.77.0.150"]
-
 {boot}
 
 [[installer]]
 name = "probe"
 kernel = "@/vmlinuz"
-initrd = ["@/initrd.img"]
+initrd = "@/initrd.img"
 cmdline = "console=ttyS0 panic=-1 bootgate.test=yes"
 "#
-    ));
+    );
+    let lab = Lab::new(&serving(24, "10.77.0.100-10.77.0.150", &more));
     // The kernel says that it cannot find a root file system, which is as far as this test goes.
     fs::write(lab.path("initrd.img"), vec![0; 4096]).expect("an initial RAM disk");
     lab

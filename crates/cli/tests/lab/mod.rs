@@ -58,6 +58,38 @@ struct Serving {
     log: PathBuf,
 }
 
+/// Skips where a machine of QEMU's cannot be flashed: programs, rights or media are missing.
+#[macro_export]
+macro_rules! require_flashing {
+    () => {
+        bootgate_testkit::require_root!();
+        bootgate_testkit::require_commands!("qemu-system-x86_64", "ip");
+        let media = lab::root().join("target/media");
+        if !media.join("disk/disk.img").is_file() || !media.join("live/initrd.img").is_file() {
+            bootgate_testkit::skip!("target/media is not built: run ./ci/gate once");
+        }
+    };
+}
+
+/// The configuration of a lab that serves `10.77.0.0` as its only DHCP server, with `more` behind it.
+pub fn serving(prefix_len: u8, ranges: &str, more: &str) -> String {
+    format!(
+        r#"
+[state]
+folder = "@/state"
+
+[[interface]]
+name = "{IFACE}"
+dhcp = "full"
+
+[[subnet]]
+network = "10.77.0.0/{prefix_len}"
+ranges = "{ranges}"
+{more}
+"#
+    )
+}
+
 impl Lab {
     /// A lab whose configuration is `toml`; `@` in it stands for the lab's folder.
     pub fn new(toml: &str) -> Self {
