@@ -10,17 +10,12 @@ use std::sync::Arc;
 use bootgate_hostnet::UdpOptions;
 use bootgate_hostnet::host::HostInterface;
 use bootgate_server::{BootServer, BoxFuture, PacketSocket, ServerConfig, SocketSource};
-use bootgate_testkit::is_root;
 
 use crate::common::{Facts, PATIENCE, run};
 
-const INSIDE: &str = "BOOTGATE_TEST_INSIDE";
-
-/// Runs `test` in namespaces of its own: by calling this test program again, below `unshare`. Everything that the
-/// test starts is gone when it ends, since it is the first process of its PID namespace. Gives `false` where the
-/// test cannot run here.
+/// Runs `test` in namespaces of its own ([`bootgate_testkit::in_namespaces`]). Gives `false` where it cannot run here.
 pub fn in_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
+    bootgate_testkit::in_namespaces(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -29,34 +24,7 @@ pub fn in_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F) -> bool {
             .unwrap()
             .block_on(limited)
             .expect("the test ends in time");
-        return true;
-    }
-    if !is_root() {
-        return false;
-    }
-    let name = std::thread::current()
-        .name()
-        .expect("tests have names")
-        .to_owned();
-    let output = Command::new("unshare")
-        .args([
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--mount-proc",
-            "--kill-child",
-        ])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("run unshare");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("1 passed"), "the test ran: {text}");
-    true
+    })
 }
 
 /// The client's end of the cable, as the client sees it.
