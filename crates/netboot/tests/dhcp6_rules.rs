@@ -11,8 +11,11 @@
 mod lab6;
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use bootgate_api::LeaseState;
+use bootgate_events::MacAddr;
+use bootgate_netboot::dhcp::Sighting;
 use bootgate_netboot::dhcp6::{self, mac_of_address};
 use lab6::*;
 
@@ -236,7 +239,12 @@ fn another_servers_clients_are_left_alone() {
     let other = Packet::new(3, 1)
         .with(2, [0, 3, 0, 1, 2, 2, 2, 2, 2, 2])
         .ia(1, &[ip]);
-    lab.send(&other).silent("foreign-server");
+    let answer = lab.send(&other);
+    answer.silent("foreign-server");
+    let foreign = answer.0.foreign.expect("the other server is named");
+    assert_eq!(foreign.duid, [0, 3, 0, 1, 2, 2, 2, 2, 2, 2]);
+    assert_eq!(foreign.mac(), Some(MacAddr([2; 6])));
+    assert_eq!(foreign.by, Sighting::ClientChoseIt);
     lab.send(&Packet::new(3, 1).ia(1, &[ip]))
         .silent("malformed");
     lab.send(&solicit(1).with(2, server_duid()))
@@ -246,6 +254,43 @@ fn another_servers_clients_are_left_alone() {
         lab.send(&Packet::new(kind, 1)).silent("not-request");
     }
     lab.send(&Packet::new(200, 1)).silent("not-for-server");
+}
+
+#[test]
+fn a_reply_of_another_server_names_it_and_our_own_does_not() {
+    let mut lab = Lab::new(config());
+    let other = [0, 2, 0, 0, 0, 9, 1, 2, 3];
+    for kind in [2, 7] {
+        let answer = lab.send(&Packet::new(kind, 1).with(2, other));
+        answer.silent("not-request");
+        let foreign = answer.0.foreign.expect("the other server is named");
+        assert_eq!(foreign.duid, other);
+        assert_eq!(foreign.address, Some(link_local(1)));
+        assert_eq!((foreign.mac(), foreign.by), (None, Sighting::ItsReply));
+        let own = lab.send(&Packet::new(kind, 1).with(2, server_duid()));
+        assert_eq!(own.0.foreign, None);
+    }
+    // Where addresses come from elsewhere, another server is meant to be there.
+    let mut config = config();
+    config.subnets[0].range = None;
+    let answer = Lab::new(config).send(&Packet::new(2, 1).with(2, other));
+    assert_eq!(answer.0.foreign, None);
+}
+
+#[test]
+fn a_client_that_sends_too_much_is_answered_to_its_rate() {
+    let mut config = config();
+    config.limits.burst = 4;
+    config.limits.every = Duration::from_secs(1);
+    let mut lab = Lab::new(config);
+    for _ in 0..4 {
+        lab.send(&solicit(1)).advertised();
+    }
+    lab.send(&solicit(1)).silent("rate-limited");
+    lab.send(&solicit(2)).advertised();
+    lab.now += Duration::from_secs(1);
+    lab.send(&solicit(1)).advertised();
+    lab.send(&solicit(1)).silent("rate-limited");
 }
 
 #[test]
@@ -262,7 +307,7 @@ fn a_full_pool_says_no_addrs_avail() {
 fn strangers_leave_room_for_known_machines() {
     let mut config = config();
     config.subnets[0].max_leases = 10;
-    config.kept_for_known = 20;
+    config.limits.kept_for_known = 20;
     let mut lab = Lab::new(config);
     for stranger in 100..108 {
         lab.lease(stranger);

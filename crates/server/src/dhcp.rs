@@ -7,6 +7,7 @@ mod rogue;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bootgate_api::UnixMicros;
 use bootgate_events::EventKind;
@@ -17,15 +18,16 @@ use bootgate_netboot::dhcp::{
 use bootgate_netboot::policy::Loader;
 use bootgate_store::{Granted, LeaseEnd, LeaseGrant};
 use tokio::net::UdpSocket;
-use tokio::time::Instant;
 
 use crate::context::{Context, ERRORS_IN_A_ROW};
 use crate::leases::{LeaseQueue, NotWritten};
 pub(crate) use outlet::Outlet;
-pub(crate) use rogue::{Sightings, listen};
+pub(crate) use rogue::{ServerName, Sightings, listen};
 
 /// Longest DHCP message that is read; option 57 of clients in use says 1500 at most.
 const MESSAGE_MAX: usize = 2048;
+/// How often leases that ended are put away while nothing comes in.
+const TIDY: Duration = Duration::from_secs(10);
 /// Datagrams that are decided under one lock.
 const BATCH: usize = 32;
 
@@ -98,13 +100,13 @@ impl DhcpServer {
         let mut batch = Batch::new();
         let mut outcomes = Vec::with_capacity(BATCH);
         let mut errors = 0;
+        // A timer for each lease would be set anew by each message; what ended counts as ended without it.
+        let mut tidy = tokio::time::interval(TIDY);
         loop {
-            let wake = self.context.responder().poll_at();
-            let wake = wake.map(|at| self.context.instant(at));
             let ready = tokio::select! {
                 ready = self.outlet.dhcp.readable() => ready.map(|()| Some(Port::Dhcp)),
                 ready = readable(self.outlet.pxe.as_ref()) => ready.map(|()| Some(Port::Pxe)),
-                () = at(wake) => Ok(None),
+                _ = tidy.tick() => Ok(None),
             };
             match ready.and_then(|port| self.receive(&mut batch, port)) {
                 Ok(()) => errors = 0,
@@ -341,14 +343,6 @@ fn micros(time: Time) -> UnixMicros {
 async fn readable(socket: Option<&UdpSocket>) -> io::Result<()> {
     match socket {
         Some(socket) => socket.readable().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until then, or for ever.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -80,13 +80,16 @@ pub(crate) fn entries(kept: &[Lease]) -> impl Iterator<Item = LeaseEntry> {
 }
 
 impl Context {
-    /// The machine that leased this address, or that made it from its own hardware address.
+    /// The machine that leased this address, or that made it from its own hardware address. Where addresses are given
+    /// out here and nowhere else, only leases count.
     pub(crate) fn mac_of6(&self, ip: Ipv6Addr) -> Option<MacAddr> {
-        let leased = match &*self.responder6() {
-            Some(responder) => responder.lease_of(self.now(), ip),
-            None => None,
-        };
-        leased.or_else(|| mac_of_address(ip))
+        if let Some(responder) = &*self.responder6() {
+            let leased = responder.lease_of(self.now(), ip);
+            if leased.is_some() || responder.owns(ip) {
+                return leased;
+            }
+        }
+        mac_of_address(ip)
     }
 }
 
@@ -161,6 +164,9 @@ impl Dhcp6Server {
             && told
         {
             context.emit(Some(mac), EventKind::DhcpReceived { mac, facts });
+        }
+        if let Some(foreign) = &outcome.foreign {
+            context.sighted6(foreign);
         }
         if let Some(dropped) = outcome.dropped {
             context.dropped_as("dhcp6", dropped.reason.slug(), mac, &dropped.detail);

@@ -1,7 +1,7 @@
 //! What the servers of all interfaces share.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use bootgate_store::Store;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
-use crate::dhcp::Sightings;
+use crate::dhcp::{ServerName, Sightings};
 use crate::drops::{Dropped, Drops};
 use crate::leases::{LeaseQueue, LeaseWriter};
 use crate::{Artifacts, EventSink, Fact, Machines, StartError};
@@ -138,11 +138,6 @@ impl Shared {
         self.clock.now()
     }
 
-    /// The runtime's clock when [`Shared::now`] is `time`.
-    pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.clock.instant(time)
-    }
-
     /// The DHCP server's decisions and its table of leases. Hold it shortly: every message waits for it.
     pub fn responder(&self) -> MutexGuard<'_, Responder> {
         self.responder
@@ -199,7 +194,7 @@ impl Shared {
     }
 
     /// Whether this other DHCP server is to be told of now.
-    pub(crate) fn sight(&self, interface: InterfaceId, server: Ipv4Addr) -> bool {
+    pub(crate) fn sight(&self, interface: InterfaceId, server: ServerName) -> bool {
         let mut sightings = self
             .sightings
             .lock()
@@ -235,12 +230,5 @@ impl Clock {
 
     fn now(&self) -> Time {
         self.unix + self.started.elapsed()
-    }
-
-    fn instant(&self, time: Time) -> Instant {
-        let later = time.saturating_sub(self.unix);
-        // Further than any deadline in use; a lease may hold for a century.
-        let ever = Duration::from_secs(365 * 24 * 3600);
-        self.started + later.min(ever + self.started.elapsed())
     }
 }

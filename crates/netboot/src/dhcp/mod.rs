@@ -16,7 +16,7 @@ mod outcome;
 mod parse_error;
 mod pool;
 pub mod probe;
-mod rate;
+pub(crate) mod rate;
 mod reply;
 mod responder;
 mod runs;

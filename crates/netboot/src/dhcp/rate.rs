@@ -9,11 +9,11 @@ use crate::Time;
 /// Hardware addresses that share a place in the table.
 const WAYS: usize = 4;
 
-/// A token bucket for each hardware address, in a table of fixed size. Where two many share a place, the one that has
+/// A token bucket for each hardware address (for DHCPv4 and for DHCPv6 one table each), in a table of fixed size. Where two many share a place, the one that has
 /// been quiet longest is forgotten and starts anew: a flood of invented addresses costs no memory and locks nobody
 /// out.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     places: Vec<[Slot; WAYS]>,
     /// Time that one message takes out of the bucket, in nanoseconds; 0 for no limit.
     every: u64,
@@ -30,7 +30,7 @@ struct Slot {
 }
 
 impl Rates {
-    pub(super) fn new(limits: &DhcpLimits) -> Self {
+    pub(crate) fn new(limits: &DhcpLimits) -> Self {
         let every = match limits.burst {
             0 => 0,
             _ => nanos(limits.every),
@@ -64,7 +64,7 @@ impl Rates {
     }
 
     /// Whether a message may be answered now; counts it.
-    pub(super) fn allow(&mut self, now: Time, mac: &MacAddr) -> bool {
+    pub(crate) fn allow(&mut self, now: Time, mac: &MacAddr) -> bool {
         let at = self.place_of(mac);
         let (now, every, depth) = (nanos(now), self.every, self.depth);
         let Some(slots) = self.places.get_mut(at) else {

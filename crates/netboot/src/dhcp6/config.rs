@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bootgate_events::MacAddr;
 
-use crate::dhcp::InterfaceId;
+use crate::dhcp::{DhcpLimits, InterfaceId};
 use crate::policy::ArchTable;
 
 /// An interface the server listens on.
@@ -121,13 +121,14 @@ pub struct DhcpConfig {
     pub boot_params: Vec<String>,
     /// What is known of client architectures, and the network boot programs for machines that name none.
     pub architectures: ArchTable,
-    /// Part of a subnet's `max_leases` that only machines known here get, in percent.
-    pub kept_for_known: u8,
+    /// Limits against floods. What only machines known here get (`kept_for_known`) is a part of a subnet's `max_leases`;
+    /// nothing is kept for offers, so `stranger_offers` has no meaning.
+    pub limits: DhcpLimits,
 }
 
 impl DhcpConfig {
     /// A server without interfaces and subnets, whose DUID follows from an address of its own: preference 255,
-    /// authoritative, ten minutes of quarantine, a tenth kept for known machines.
+    /// authoritative, ten minutes of quarantine, the usual limits.
     #[must_use]
     pub fn new(address: Ipv6Addr) -> Self {
         Self {
@@ -140,7 +141,7 @@ impl DhcpConfig {
             quarantine: Duration::from_secs(600),
             boot_params: Vec::new(),
             architectures: ArchTable::iana(),
-            kept_for_known: 10,
+            limits: DhcpLimits::default(),
         }
     }
 }

@@ -298,7 +298,7 @@ pub(super) fn ethernet(bytes: &[u8]) -> Option<MacAddr> {
 }
 
 /// The hardware address in a DUID, where its type has one (RFC 8415 sections 11.2 and 11.4).
-fn mac_of_duid(duid: &[u8]) -> Option<MacAddr> {
+pub(super) fn mac_of_duid(duid: &[u8]) -> Option<MacAddr> {
     match take_u16(duid)? {
         (1, rest) => {
             // The time stands between the hardware type and the address.
@@ -334,6 +334,14 @@ fn identifier(options: &Options<'_>, code: u16) -> Result<Option<Vec<u8>>, Parse
         Some(duid) if DUID.contains(&duid.len()) => Ok(Some(duid.to_vec())),
         Some(_) => Err(ParseError::Malformed("an identifier has no DUID's length")),
     }
+}
+
+/// The server that sent an ADVERTISE or a REPLY.
+pub(super) fn server_of_reply(packet: &[u8]) -> Option<Vec<u8>> {
+    let ([2 | 7, ..], options) = packet.split_first_chunk::<HEADER>()? else {
+        return None;
+    };
+    identifier(&Options::read(options), code::SERVER_ID).ok()?
 }
 
 /// What each kind of message must have, and must not (RFC 8415 sections 16.2 to 16.12).

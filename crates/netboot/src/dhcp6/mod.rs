@@ -14,11 +14,12 @@ mod reply;
 mod responder;
 
 pub use config::{DhcpConfig, InterfaceConfig, SubnetConfig};
+use facts::server_of_reply;
 pub use facts::{
     ClientFacts, IdentityAssociation, MessageKind, ParseError, client_name, mac_of_address,
     parse_client_name,
 };
-pub use outcome::{Datagram, Ended, Grant, LeaseEntry, Outcome, Reply};
+pub use outcome::{Datagram, Ended, ForeignServer, Grant, LeaseEntry, Outcome, Reply};
 pub use relay::Relay;
 pub use responder::Responder;
 

@@ -6,9 +6,10 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use bootgate_api::LeaseState;
 use bootgate_events::{DhcpFacts, MacAddr};
 
+use super::facts::mac_of_duid;
 use super::lease::Binding;
 use crate::Time;
-use crate::dhcp::{Dropped, InterfaceId, SubnetId};
+use crate::dhcp::{Dropped, InterfaceId, Sighting, SubnetId};
 use crate::policy::Loader;
 
 /// One datagram, and where it came in.
@@ -36,8 +37,32 @@ pub struct Outcome {
     pub grants: Vec<Grant>,
     /// The leases that the message ended.
     pub ended: Vec<Ended>,
+    /// Another DHCPv6 server that the message told of.
+    pub foreign: Option<ForeignServer>,
     /// Why there is no reply.
     pub dropped: Option<Dropped>,
+}
+
+/// Another DHCPv6 server on a link of ours. Servers are told apart by their DUID; a client that chose one says no more
+/// of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ForeignServer {
+    /// Its address, where a reply of its came in.
+    pub address: Option<Ipv6Addr>,
+    /// Its DUID.
+    pub duid: Vec<u8>,
+    /// The interface it was noticed on.
+    pub interface: InterfaceId,
+    /// How it was noticed.
+    pub by: Sighting,
+}
+
+impl ForeignServer {
+    /// The hardware address in its DUID, where that has one: of a card of the server, not always of the one on this link.
+    #[must_use]
+    pub fn mac(&self) -> Option<MacAddr> {
+        mac_of_duid(&self.duid)
+    }
 }
 
 /// A lease that a REPLY grants or extends.

@@ -9,11 +9,12 @@ use super::facts::IdentityAssociation;
 use super::lease::{Binding, Leases, Owner, Pool, Wish};
 use super::reply::{IaReply, Kind, Making, Said, Status};
 use super::{
-    ClientFacts, Datagram, DhcpConfig, Ended, Grant, LeaseEntry, MessageKind, Outcome,
-    SubnetConfig, client_name, parse_client_name,
+    ClientFacts, Datagram, DhcpConfig, Ended, ForeignServer, Grant, LeaseEntry, MessageKind,
+    Outcome, SubnetConfig, client_name, parse_client_name, server_of_reply,
 };
 use crate::Time;
-use crate::dhcp::{DhcpMode, DropReason, Dropped, SubnetId};
+use crate::dhcp::rate::Rates;
+use crate::dhcp::{DhcpMode, DropReason, Dropped, InterfaceId, Sighting, SubnetId};
 use crate::policy::{self, Loader, MachineLookup, Servers};
 
 /// A DHCPv6 server: configuration and lease table.
@@ -22,6 +23,7 @@ pub struct Responder {
     config: DhcpConfig,
     /// One for each subnet, in the configuration's order.
     tables: Vec<Table>,
+    rates: Rates,
 }
 
 #[derive(Debug)]
@@ -49,11 +51,12 @@ impl Responder {
     pub fn new(config: DhcpConfig) -> Self {
         let ours: Vec<_> = config.interfaces.iter().map(|i| i.address).collect();
         let tables = config.subnets.iter().map(|subnet| Table {
-            pool: Pool::new(subnet, &ours, config.kept_for_known),
+            pool: Pool::new(subnet, &ours, config.limits.kept_for_known),
             leases: Leases::default(),
         });
         Self {
             tables: tables.collect(),
+            rates: Rates::new(&config.limits),
             config,
         }
     }
@@ -78,10 +81,16 @@ impl Responder {
         let client = match ClientFacts::parse(datagram.bytes, *datagram.from.ip()) {
             Ok(client) => client,
             Err(error) => {
+                outcome.foreign = self.sender_of_reply(datagram);
                 outcome.dropped = Some(dropped(error.reason(), error.to_string()));
                 return outcome;
             }
         };
+        if !self.rates.allow(now, &client.mac) {
+            let why = "this client sends more than is answered";
+            outcome.dropped = Some(dropped(DropReason::RateLimited, why));
+            return outcome;
+        }
         let loader = policy::loader_of(&client.for_policy());
         outcome.received = Some((client.mac, client.summary(loader)));
         outcome.loader = Some(loader);
@@ -99,11 +108,16 @@ impl Responder {
         machines: &dyn MachineLookup,
         outcome: &mut Outcome,
     ) -> Result<(), Dropped> {
-        if client
-            .server
-            .as_ref()
-            .is_some_and(|server| *server != self.config.duid)
+        if let Some(server) = &client.server
+            && *server != self.config.duid
         {
+            let foreign = ForeignServer {
+                address: None,
+                duid: server.clone(),
+                interface: datagram.interface,
+                by: Sighting::ClientChoseIt,
+            };
+            outcome.foreign = self.gives_addresses(datagram.interface).then_some(foreign);
             let words = "client chose another DHCPv6 server";
             return Err(dropped(DropReason::ForeignServer, words));
         }
@@ -141,6 +155,35 @@ impl Responder {
         };
         outcome.reply = Some(making.reply(kind, &associations));
         Ok(())
+    }
+
+    /// Whether addresses of this interface's own link come from here. Where they do not, another server is meant to be
+    /// there.
+    fn gives_addresses(&self, interface: InterfaceId) -> bool {
+        let subnets = self.config.subnets.iter().zip(&self.tables);
+        let mut own = subnets.filter(|(subnet, _)| subnet.interfaces.contains(&interface));
+        own.any(|(_, table)| table.pool.serves())
+    }
+
+    /// Whether `ip` is of a prefix whose addresses are given out here, and nowhere else.
+    #[must_use]
+    pub fn owns(&self, ip: Ipv6Addr) -> bool {
+        let subnets = self.config.subnets.iter().zip(&self.tables);
+        let mut own = subnets.filter(|(subnet, _)| subnet.contains(ip));
+        self.config.authoritative && own.any(|(_, table)| table.pool.serves())
+    }
+
+    /// Another server, where the datagram is a reply of its. It comes here where the server takes this host for a relay.
+    fn sender_of_reply(&self, datagram: &Datagram<'_>) -> Option<ForeignServer> {
+        let gives = self.gives_addresses(datagram.interface);
+        let duid =
+            server_of_reply(datagram.bytes).filter(|duid| gives && *duid != self.config.duid)?;
+        Some(ForeignServer {
+            address: Some(*datagram.from.ip()),
+            duid,
+            interface: datagram.interface,
+            by: Sighting::ItsReply,
+        })
     }
 
     /// What the client boots. A machine is looked up only for a loader that is told.

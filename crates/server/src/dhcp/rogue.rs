@@ -1,7 +1,8 @@
 //! Other DHCP servers on a segment of ours.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{
     CLIENT_PORT, DhcpMode, ForeignServer, InterfaceId, SERVER_PORT, ServerFacts, Sighting,
 };
+use bootgate_netboot::dhcp6;
 use bootgate_netboot::frame::udp4_in;
 
 use crate::context::{Context, ERRORS_IN_A_ROW};
@@ -22,19 +24,29 @@ const SERVERS_MAX: usize = 64;
 /// Longest frame that is looked at.
 const FRAME_MAX: usize = 2048;
 
+/// What tells another server from others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ServerName {
+    /// Of DHCPv4: its address.
+    V4(Ipv4Addr),
+    /// Of DHCPv6: its DUID.
+    Duid(Vec<u8>),
+}
+
 /// The servers that were told of.
 #[derive(Debug, Default)]
-pub(crate) struct Sightings(HashMap<(InterfaceId, Ipv4Addr), Time>);
+pub(crate) struct Sightings(HashMap<(InterfaceId, ServerName), Time>);
 
 impl Sightings {
     /// Whether this one is to be told of now.
-    pub(crate) fn tell(&mut self, now: Time, interface: InterfaceId, server: Ipv4Addr) -> bool {
+    pub(crate) fn tell(&mut self, now: Time, interface: InterfaceId, server: ServerName) -> bool {
         self.0
             .retain(|_, told| now.saturating_sub(*told) < TELL_EVERY);
-        if self.0.len() >= SERVERS_MAX || self.0.contains_key(&(interface, server)) {
+        let name = (interface, server);
+        if self.0.len() >= SERVERS_MAX || self.0.contains_key(&name) {
             return false;
         }
-        self.0.insert((interface, server), now);
+        self.0.insert(name, now);
         true
     }
 }
@@ -53,7 +65,7 @@ impl Context {
                 _ => return,
             }
         };
-        if !self.sight(server.interface, server.address) {
+        if !self.sight(server.interface, ServerName::V4(server.address)) {
             return;
         }
         let kind = EventKind::DhcpServerSeen {
@@ -61,6 +73,35 @@ impl Context {
             mac: server.mac.filter(|_| server.by == Sighting::ItsReply),
             interface: name,
             by: server.by.to_string(),
+        };
+        self.emit(None, kind);
+    }
+}
+
+impl Context {
+    /// Tells of another DHCPv6 server, once an hour. Its address is `::` where only a client told of it: clients name a
+    /// server by its DUID.
+    pub(crate) fn sighted6(&self, server: &dhcp6::ForeignServer) {
+        let name = ServerName::Duid(server.duid.clone());
+        if !self.sight(server.interface, name) {
+            return;
+        }
+        let interface = {
+            let responder = self.responder();
+            let interfaces = &responder.config().interfaces;
+            let interface = interfaces.get(server.interface.0);
+            interface.map_or_else(String::new, |interface| interface.name.clone())
+        };
+        let mut by = format!("{}; DUID ", server.by);
+        for byte in &server.duid {
+            let _ = write!(by, "{byte:02x}");
+        }
+        let address = server.address.unwrap_or(Ipv6Addr::UNSPECIFIED);
+        let kind = EventKind::DhcpServerSeen {
+            address: address.into(),
+            mac: server.mac(),
+            interface,
+            by,
         };
         self.emit(None, kind);
     }
