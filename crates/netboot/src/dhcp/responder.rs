@@ -166,7 +166,9 @@ impl Responder {
             mode: interface.map_or(DhcpMode::Off, |i| i.mode),
         };
         let decision = policy::decide(client, machine.as_ref(), &servers);
-        (decision, machine.is_some())
+        // A machine that is served without being known, to be discovered, is a stranger.
+        let known = machine.is_some() && machines.is_known(&client.mac);
+        (decision, known)
     }
 
     pub(super) fn chained(&self) -> &Chained {

@@ -163,7 +163,14 @@ impl MachineLookup for Known {
         })
     }
 
+    /// Whether somebody knows the machine. One that appeared by itself and was never touched does not count: whoever
+    /// invents machines would have the addresses that are kept for known ones.
     fn is_known(&self, mac: &MacAddr) -> bool {
-        self.machines().contains_key(mac)
+        self.machines().get(mac).is_some_and(|machine| {
+            !machine.discovered
+                || machine.name.is_some()
+                || !machine.labels.is_empty()
+                || Some(&machine.boot) != self.rules.discovery.as_ref()
+        })
     }
 }
