@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use bootgate_events::EventKind;
-use bootgate_netboot::dhcp::{DhcpConfig, PXE_PORT, Responder};
+use bootgate_netboot::dhcp::{DhcpConfig, DhcpLimits, PXE_PORT, Responder};
 use bootgate_netboot::dhcp6;
 use bootgate_netboot::policy::ArchTable;
 use tokio::net::{TcpListener, UdpSocket};
@@ -105,8 +105,13 @@ impl BootServer {
         let table = ArchTable::iana();
         let authoritative = bound.config.authoritative;
         let mut parts = SharedParts::new(responder, sink);
-        parts.responder6 =
-            crate::dhcp6::dhcp6_responder(&interfaces, Vec::new(), table, authoritative);
+        parts.responder6 = crate::dhcp6::dhcp6_responder(
+            &interfaces,
+            Vec::new(),
+            table,
+            authoritative,
+            DhcpLimits::default(),
+        );
         let shared = Shared::new(parts);
         Ok(bound.start(shared))
     }

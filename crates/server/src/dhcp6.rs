@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bootgate_api::{Lease, UnixMicros};
 use bootgate_events::{EventKind, MacAddr};
 use bootgate_netboot::Time;
-use bootgate_netboot::dhcp::InterfaceId;
+use bootgate_netboot::dhcp::{DhcpLimits, InterfaceId};
 use bootgate_netboot::dhcp6::{
     Datagram, DhcpConfig, Ended, Grant, InterfaceConfig, LeaseEntry, Outcome, Reply, Responder,
     SubnetConfig, mac_of_address,
@@ -32,6 +32,7 @@ pub fn dhcp6_responder(
     relayed: Vec<SubnetConfig>,
     architectures: ArchTable,
     authoritative: bool,
+    limits: DhcpLimits,
 ) -> Option<Responder> {
     let served = interfaces
         .iter()
@@ -41,6 +42,7 @@ pub fn dhcp6_responder(
     let mut dhcp = DhcpConfig {
         architectures,
         authoritative,
+        limits,
         ..DhcpConfig::new(first.address)
     };
     for (config, ip6, http_port) in served {

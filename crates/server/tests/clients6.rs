@@ -20,6 +20,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use bootgate_events::{EventKind, MacAddr};
+use bootgate_netboot::dhcp::DhcpLimits;
 use bootgate_netboot::dhcp::{DhcpConfig, Responder};
 use bootgate_netboot::policy::ArchTable;
 use bootgate_server::{BootServer, Shared, SharedParts, SocketSource, dhcp6_responder};
@@ -61,8 +62,13 @@ impl Link {
             let none = Ipv4Addr::UNSPECIFIED;
             let v4 = Responder::new(DhcpConfig::new(none, 24, none..=none));
             let mut parts = SharedParts::new(v4, sink);
-            parts.responder6 =
-                dhcp6_responder(&[(&config, 80)], Vec::new(), ArchTable::iana(), true);
+            parts.responder6 = dhcp6_responder(
+                &[(&config, 80)],
+                Vec::new(),
+                ArchTable::iana(),
+                true,
+                DhcpLimits::default(),
+            );
             parts.keep_leases(store).expect("the leases are read");
             let server = BootServer::start_on(Shared::new(parts), config, sockets).await;
             server.expect("the servers start")
@@ -221,7 +227,13 @@ fn a_lease_is_in_the_store_before_its_reply_leaves_and_holds_after_a_restart() {
                 .is_some_and(|name| name.starts_with("00030001"))
         );
         let config = segment6::config();
-        let again = dhcp6_responder(&[(&config, 80)], Vec::new(), ArchTable::iana(), true);
+        let again = dhcp6_responder(
+            &[(&config, 80)],
+            Vec::new(),
+            ArchTable::iana(),
+            true,
+            DhcpLimits::default(),
+        );
         let none = Ipv4Addr::UNSPECIFIED;
         let v4 = Responder::new(DhcpConfig::new(none, 24, none..=none));
         let mut parts = SharedParts::new(v4, Arc::new(|_| {}));

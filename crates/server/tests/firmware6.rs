@@ -25,13 +25,14 @@ use bootgate_events::{ArtifactRole, AttemptId, EventKind, Protocol};
 use bootgate_server::{
     Artifact, ArtifactName, BootServer, MachineBoot, MachineConfig, ScriptBoot, arch,
 };
+use bootgate_testkit::uefi::{
+    NetworkBoot, OVMF_CODE as CODE, OVMF_VARS as VARS, write_boot_options,
+};
 use bootgate_testkit::{require_commands, skip};
 use common::{Facts, MAC, run};
 use segment::in_namespaces;
 use tokio::io::AsyncReadExt;
 
-const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// Longest time to the boot program; it takes 15 s where nothing else runs.
 const LIMIT: Duration = Duration::from_secs(80);
 /// What the boot program says.
@@ -39,76 +40,13 @@ const MARKER: &str = "GRUB over IPv6";
 /// The network card's place on the PCI bus.
 const SLOT: u8 = 3;
 
-/// Bytes of a device path's nodes (UEFI 2.10 section 10.3), to its end.
-fn device_path(http: bool) -> Vec<u8> {
-    // PciRoot(0)/Pci(SLOT,0)
-    let mut path = vec![2, 1, 12, 0, 0xd0, 0x41, 0x03, 0x0a, 0, 0, 0, 0];
-    path.extend([1, 1, 6, 0, 0, SLOT]);
-    // MAC(address,1)
-    path.extend([3, 11, 37, 0]);
-    path.extend(MAC.0);
-    path.extend([0; 26]);
-    path.push(1);
-    // IPv6: both addresses, both ports, protocol and origin are 0; a prefix of 64 bits, no gateway.
-    path.extend([3, 13, 60, 0]);
-    path.extend([0; 39]);
-    path.push(64);
-    path.extend([0; 16]);
-    if http {
-        path.extend([3, 24, 4, 0]);
-    }
-    path.extend([0x7f, 0xff, 4, 0]);
-    path
-}
-
-/// A copy of the firmware's empty variable store with boot options in it: by itself the firmware would try other ways
-/// for minutes before HTTP over IPv6. HTTP has PXE before it, since EDK2's HTTP Boot gives up at once while the
-/// link-local address is not ready.
+/// The boot options of the way that is looked at.
 fn variables(to: &Path, http: bool) {
-    const STORE: usize = 0x64;
-    let option = |http| {
-        let path = device_path(http);
-        let mut option = 1u32.to_le_bytes().to_vec();
-        option.extend(u16::try_from(path.len()).unwrap().to_le_bytes());
-        option.extend("net6\0".encode_utf16().flat_map(u16::to_le_bytes));
-        option.extend(path);
-        option
+    let order = match http {
+        true => &[NetworkBoot::Pxe6, NetworkBoot::Http6][..],
+        false => &[NetworkBoot::Pxe6],
     };
-    let order = if http { vec![0, 0, 1, 0] } else { vec![0, 0] };
-    let mut store = std::fs::read(VARS).unwrap();
-    let mut at = STORE;
-    for (name, data) in [
-        ("Boot0000", option(false)),
-        ("Boot0001", option(true)),
-        ("BootOrder", order),
-    ] {
-        let bytes = variable(name, &data);
-        assert!(store[at..at + bytes.len()].iter().all(|byte| *byte == 0xff));
-        store[at..at + bytes.len()].copy_from_slice(&bytes);
-        at = (at + bytes.len()).next_multiple_of(4);
-    }
-    std::fs::write(to, store).unwrap();
-}
-
-/// An authenticated variable as EDK2 keeps it (`Guid/VariableFormat.h`): non-volatile, for boot services and runtime.
-fn variable(name: &str, data: &[u8]) -> Vec<u8> {
-    const GLOBAL: [u8; 16] = [
-        0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0, 0xe0, 0x98, 3, 0x2b, 0x8c,
-    ];
-    let name: Vec<u8> = name
-        .encode_utf16()
-        .chain([0])
-        .flat_map(u16::to_le_bytes)
-        .collect();
-    let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_le_bytes();
-    let mut bytes = vec![0xaa, 0x55, 0x3f, 0, 7, 0, 0, 0];
-    bytes.extend([0; 28]);
-    bytes.extend(size(&name));
-    bytes.extend(size(data));
-    bytes.extend(GLOBAL);
-    bytes.extend(name);
-    bytes.extend(data);
-    bytes
+    write_boot_options(to, order, SLOT, MAC.0).unwrap();
 }
 
 /// A GRUB that says so, and stays.

@@ -3,6 +3,7 @@
 mod host;
 mod namespaces;
 mod skip;
+pub mod uefi;
 
 pub use host::{command_exists, is_root};
 pub use namespaces::in_namespaces;

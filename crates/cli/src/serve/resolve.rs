@@ -4,13 +4,14 @@ use std::io;
 use std::net::Ipv6Addr;
 
 use bootgate_hostnet::host::HostInterface;
-use bootgate_netboot::dhcp::{DhcpMode, InterfaceId};
+use bootgate_netboot::dhcp::{DhcpMode, InterfaceId, SubnetConfig};
+use bootgate_netboot::dhcp6;
 use bootgate_netboot::policy::{ArchTable, arch};
 use bootgate_scenario::{Firmware, NbpPlan};
 use bootgate_server::lab::{LabConfig, LabInterface};
 use bootgate_server::{Ip6Config, ServerConfig, Services};
 
-use super::config::{Interface, Settings};
+use super::config::{Interface, Ipv6, Settings};
 
 /// A configuration that fits this host.
 pub(super) struct Resolved {
@@ -59,7 +60,13 @@ pub(super) fn resolve(settings: &Settings) -> Result<Resolved, Unusable> {
         .interfaces
         .iter()
         .any(|interface| interface.beside_others);
-    let notes = programs(settings, &mut lab);
+    let mut notes = programs(settings, &mut lab);
+    let over6 = lab.interfaces.iter().any(|one| one.server.ip6.is_some());
+    if let (Some(subnet), false) = (lab.relayed6.first(), over6) {
+        notes.push(format!(
+            "`{subnet}` is not served: DHCPv6 relays need an interface in a subnet that has ipv6"
+        ));
+    }
     Ok(Resolved { lab, hosts, notes })
 }
 
@@ -151,9 +158,7 @@ fn subnets(settings: &Settings, lab: &mut LabConfig) -> Result<(), Unusable> {
         lab.subnets.push(v4);
     }
     for (index, interface) in lab.interfaces.iter().enumerate() {
-        let served = |subnet: &bootgate_netboot::dhcp::SubnetConfig| {
-            subnet.interfaces.contains(&InterfaceId(index))
-        };
+        let served = |subnet: &SubnetConfig| subnet.interfaces.contains(&InterfaceId(index));
         if interface.dhcp == DhcpMode::Full && !lab.subnets.iter().any(served) {
             let (name, address) = (&interface.name, interface.server.server_ip);
             return Err(Unusable::new(
@@ -180,6 +185,9 @@ fn ipv6(settings: &Settings, lab: &mut LabConfig, hosts: &[HostInterface]) -> Re
             .get(index)
             .map_or(&[][..], |subnet| &subnet.interfaces)
             .to_vec();
+        if interfaces.is_empty() {
+            lab.relayed6.push(v6_subnet(v6, &subnet.v4));
+        }
         for InterfaceId(number) in interfaces {
             let (Some(host), Some(interface)) = (hosts.get(number), lab.interfaces.get_mut(number))
             else {
@@ -202,15 +210,27 @@ fn ipv6(settings: &Settings, lab: &mut LabConfig, hosts: &[HostInterface]) -> Re
             };
             let mut ip6 = Ip6Config::new(*address, v6.prefix_len, Some(v6.pool.clone()));
             ip6.link_local = host.link_local();
-            if let Some(served) = &mut ip6.subnet {
-                served.lease = subnet.v4.lease;
-                served.max_leases = subnet.v4.max_leases;
+            ip6.subnet = Some(v6_subnet(v6, &subnet.v4));
+            if let Some(advertise) = &mut ip6.advertise {
+                advertise.dns.clone_from(&v6.dns);
             }
             interface.server.ip6 = Some(ip6);
             interface.server.services.ra = true;
         }
     }
     Ok(())
+}
+
+/// The prefix for DHCPv6, with what IPv4 and IPv6 of a subnet have in common.
+fn v6_subnet(v6: &Ipv6, v4: &SubnetConfig) -> dhcp6::SubnetConfig {
+    dhcp6::SubnetConfig {
+        dns: v6.dns.clone(),
+        search: v4.domain.iter().cloned().collect(),
+        relays: v6.relays.clone(),
+        lease: v4.lease,
+        max_leases: v4.max_leases,
+        ..dhcp6::SubnetConfig::new(v6.prefix, v6.prefix_len, Some(v6.pool.clone()))
+    }
 }
 
 /// Finds the network boot programs that the configuration does not name. Says what is missing.

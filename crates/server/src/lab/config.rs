@@ -7,6 +7,7 @@ use std::time::Duration;
 use bootgate_api::BootMode;
 use bootgate_events::Stage;
 use bootgate_netboot::dhcp::{DhcpLimits, DhcpMode, SubnetConfig};
+use bootgate_netboot::dhcp6;
 use bootgate_netboot::policy::ArchTable;
 
 use crate::ServerConfig;
@@ -19,6 +20,8 @@ pub struct LabConfig {
     pub interfaces: Vec<LabInterface>,
     /// The subnets whose addresses are given out, with the places of their interfaces in `interfaces`.
     pub subnets: Vec<SubnetConfig>,
+    /// IPv6 prefixes that are reached by relays alone; those of interfaces stand with them.
+    pub relayed6: Vec<dhcp6::SubnetConfig>,
     /// Whether this is the only DHCP server of the segments.
     pub authoritative: bool,
     /// What is known of client architectures, and their network boot programs.
@@ -56,6 +59,7 @@ impl LabConfig {
         Self {
             interfaces,
             subnets: Vec::new(),
+            relayed6: Vec::new(),
             authoritative: false,
             architectures: ArchTable::with_ipxe(),
             dhcp_limits: DhcpLimits::default(),

@@ -209,7 +209,12 @@ impl Lab {
         let stored = self.parts.store.forget_lease(ip)?;
         let held = match ip {
             IpAddr::V4(ip) => self.parts.shared.responder().forget(ip),
-            IpAddr::V6(_) => false,
+            IpAddr::V6(ip) => {
+                let mut responder = self.parts.shared.responder6();
+                responder
+                    .as_mut()
+                    .is_some_and(|responder| responder.forget(ip))
+            }
         };
         Ok(stored || held)
     }

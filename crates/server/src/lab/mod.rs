@@ -147,6 +147,8 @@ struct Memory {
     recorder: RecorderThread,
     /// Networks whose addresses only this server gives out.
     leased: Vec<SubnetConfig>,
+    /// The same of IPv6.
+    leased6: Vec<dhcp6::SubnetConfig>,
 }
 
 impl Memory {
@@ -185,6 +187,7 @@ impl Memory {
             mailbox,
             recorder,
             leased: leased_subnets(config),
+            leased6: leased_prefixes(config),
         })
     }
 
@@ -195,14 +198,16 @@ impl Memory {
         dhcp6: Option<dhcp6::Responder>,
         store: &Arc<dyn Store>,
     ) -> Result<Arc<Shared>, StartError> {
-        let leased = self.leased.clone();
+        let (leased, leased6) = (self.leased.clone(), self.leased6.clone());
         let desk = Arc::new(LabDesk {
             known: Arc::clone(&self.known),
             library: Arc::clone(&self.library),
             mailbox: self.mailbox.clone(),
             leased_here: Box::new(move |ip| match ip {
                 IpAddr::V4(ip) => leased.iter().any(|subnet| subnet.contains(ip)),
-                IpAddr::V6(_) => false,
+                // Boot loaders' link-local addresses tell their hardware address; others are no machine's.
+                IpAddr::V6(ip) if ip.is_unicast_link_local() => !leased6.is_empty(),
+                IpAddr::V6(ip) => leased6.iter().any(|subnet| subnet.contains(ip)),
             }),
         });
         let mailbox = self.mailbox.clone();
@@ -260,8 +265,13 @@ fn dhcp6(config: &LabConfig, bound: &[Bound]) -> Option<dhcp6::Responder> {
     let interfaces: Vec<_> = bound.iter().map(Bound::config).collect();
     let ports = bound.iter().map(|bound| bound.http().port());
     let interfaces: Vec<_> = interfaces.into_iter().zip(ports).collect();
-    let table = config.architectures.clone();
-    dhcp6_responder(&interfaces, Vec::new(), table, config.authoritative)
+    dhcp6_responder(
+        &interfaces,
+        config.relayed6.clone(),
+        config.architectures.clone(),
+        config.authoritative,
+        config.dhcp_limits.clone(),
+    )
 }
 
 /// The subnets whose addresses nobody else gives out: those of interfaces in the mode `full`.
@@ -274,6 +284,17 @@ fn leased_subnets(config: &LabConfig) -> Vec<SubnetConfig> {
     };
     let ours = |subnet: &&SubnetConfig| config.authoritative && subnet.interfaces.iter().any(full);
     config.subnets.iter().filter(ours).cloned().collect()
+}
+
+/// The prefixes whose addresses nobody else gives out.
+fn leased_prefixes(config: &LabConfig) -> Vec<dhcp6::SubnetConfig> {
+    let own = config.interfaces.iter().filter_map(|interface| {
+        let ip6 = interface.server.ip6.as_ref().filter(|ip6| ip6.dhcp)?;
+        ip6.subnet.as_ref()
+    });
+    let all = own.chain(&config.relayed6);
+    let ours = |subnet: &&dhcp6::SubnetConfig| config.authoritative && subnet.range.is_some();
+    all.filter(ours).cloned().collect()
 }
 
 fn listening(name: &str, server: &BootServer) -> Vec<(String, String, String)> {

@@ -1,7 +1,7 @@
 //! Interfaces, and addresses of stations.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use bootgate_netboot::dhcp::DhcpMode;
@@ -133,6 +133,27 @@ pub(super) fn host(key: &str, text: &Text, checks: &Checks<'_>) -> Option<Ipv4Ad
         }
         Ok(ip) => Some(ip),
     }
+}
+
+/// Addresses that stations can have, of IPv4 and of IPv6. Unlike [`hosts`], what is not IPv4 may be IPv6.
+pub(super) fn mixed_hosts(
+    key: &str,
+    texts: Option<&Spanned<Vec<Text>>>,
+    checks: &Checks<'_>,
+) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+    let texts = texts.map_or(&[][..], |texts| texts.get_ref());
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for text in texts {
+        match text.get_ref().parse::<Ipv6Addr>() {
+            Err(_) => v4.extend(host(key, text, checks)),
+            Ok(ip) if ip.is_multicast() || ip.is_unspecified() || ip.is_loopback() => {
+                let message = format!("`{key}` is `{ip}`: no station has such an address");
+                checks.fail(Problem::at(text.span(), message).hint("like \"fd00:77::53\""));
+            }
+            Ok(ip) => v6.push(ip),
+        }
+    }
+    (v4, v6)
 }
 
 pub(super) fn hosts(

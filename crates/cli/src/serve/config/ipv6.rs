@@ -7,6 +7,27 @@ use bootgate_scenario::file::{Checks, Problem, Text, shorten};
 use super::Ipv6;
 use super::wire::Ipv6Wire;
 
+fn relays(wire: &Ipv6Wire, checks: &Checks<'_>) -> Vec<Ipv6Addr> {
+    let texts = wire.relays.as_ref();
+    let texts = texts.map_or(&[][..], |texts| texts.get_ref());
+    let mut relays = Vec::new();
+    for text in texts {
+        match text.get_ref().parse::<Ipv6Addr>() {
+            Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local() => {
+                relays.push(ip);
+            }
+            _ => {
+                let shown = shorten(text.get_ref());
+                let message = format!("`relays` has `{shown}`: not a relay's IPv6 address");
+                let hint =
+                    "the address that the relay has on the machines' link, like \"fd00:99::1\"";
+                checks.fail(Problem::at(text.span(), message).hint(hint));
+            }
+        }
+    }
+    relays
+}
+
 pub(super) fn ipv6(wire: &Ipv6Wire, checks: &Checks<'_>) -> Option<Ipv6> {
     let Some(text) = &wire.prefix else {
         let hint = "add the network's prefix: prefix = \"fd00:77::/64\"";
@@ -87,5 +108,7 @@ pub(super) fn ipv6(wire: &Ipv6Wire, checks: &Checks<'_>) -> Option<Ipv6> {
         prefix,
         prefix_len,
         pool,
+        relays: relays(wire, checks),
+        dns: Vec::new(),
     })
 }

@@ -78,6 +78,10 @@ pub(crate) struct Ipv6 {
     pub(crate) prefix_len: u8,
     /// Addresses that DHCPv6 gives out.
     pub(crate) pool: RangeInclusive<Ipv6Addr>,
+    /// Link addresses of relays outside of the prefix that serve it.
+    pub(crate) relays: Vec<Ipv6Addr>,
+    /// DNS servers.
+    pub(crate) dns: Vec<Ipv6Addr>,
 }
 
 /// Reads the file.

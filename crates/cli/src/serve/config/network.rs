@@ -8,7 +8,7 @@ use std::time::Duration;
 use bootgate_netboot::dhcp::{DhcpMode, InterfaceId, SubnetConfig};
 use bootgate_scenario::file::{Checks, DAY_MS, Problem, Text, shorten, word_hint};
 
-use super::interface::{host, hosts};
+use super::interface::{host, hosts, mixed_hosts};
 use super::ipv6::ipv6;
 use super::wire::{ReservationWire, ServeWire, SubnetWire};
 use super::{Interface, Subnet, number};
@@ -129,7 +129,8 @@ fn subnet(wire: &SubnetWire, interfaces: &[Interface], checks: &Checks<'_>) -> O
         }
         v4.router = Some(router);
     }
-    v4.dns = hosts("dns", wire.dns.as_ref(), checks);
+    let (dns, dns6) = mixed_hosts("dns", wire.dns.as_ref(), checks);
+    v4.dns = dns;
     v4.ntp = hosts("ntp", wire.ntp.as_ref(), checks);
     v4.domain = wire.domain.as_ref().and_then(|text| domain(text, checks));
     if let Some(text) = &wire.lease {
@@ -137,7 +138,17 @@ fn subnet(wire: &SubnetWire, interfaces: &[Interface], checks: &Checks<'_>) -> O
     }
     v4.interfaces = named(wire, interfaces, checks);
     v4.relays = hosts("relays", wire.relays.as_ref(), checks);
-    let v6 = wire.ipv6.as_ref().and_then(|wire| ipv6(wire, checks));
+    let mut v6 = wire.ipv6.as_ref().and_then(|wire| ipv6(wire, checks));
+    match &mut v6 {
+        Some(v6) => v6.dns = dns6,
+        None => {
+            if let (Some(ip), Some(texts), None) = (dns6.first(), &wire.dns, &wire.ipv6) {
+                let message = format!("`dns` has `{ip}`, and the subnet has no IPv6");
+                let hint = "add its prefix, ipv6 = { prefix = \"fd00:77::/64\" }, or take the address away";
+                checks.fail(Problem::at(texts.span(), message).hint(hint));
+            }
+        }
+    }
     Some(Subnet { v4, v6 })
 }
 

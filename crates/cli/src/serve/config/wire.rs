@@ -61,6 +61,7 @@ pub(super) struct Ipv6Wire {
     pub(super) span: Range<usize>,
     pub(super) prefix: Option<Text>,
     pub(super) pool: Option<Text>,
+    pub(super) relays: Texts,
 }
 
 pub(super) struct ReservationWire {
@@ -226,6 +227,10 @@ impl Ipv6Wire {
             span: table.span(),
             prefix: table.text("prefix", "fd00:77::/64"),
             pool: table.text("pool", "fd00:77::100-fd00:77::1ff"),
+            relays: table.texts(
+                "relays",
+                "an address like \"fd00:99::1\", or a list of them",
+            ),
         };
         table.finish();
         wire
