@@ -110,7 +110,12 @@ impl Health {
 
     fn seen(&self, server: ForeignServer) {
         let mut servers = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (server.address, server.interface.clone());
+        // A DHCPv6 server that only clients told of has no address; what told of it has its DUID.
+        let name = match server.address.is_unspecified() {
+            true => format!("{} {}", server.interface, server.by),
+            false => server.interface.clone(),
+        };
+        let key = (server.address, name);
         if servers.len() < 256 || servers.contains_key(&key) {
             servers.insert(key, server);
         }
