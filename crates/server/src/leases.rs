@@ -235,3 +235,138 @@ fn reason(error: &StoreError) -> NotWritten {
         _ => NotWritten::Failed,
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/common/store.rs"]
+mod store;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use bootgate_api::{LeaseState, UnixMicros};
+    use bootgate_events::MacAddr;
+
+    use super::store::{FakeStore, Mood};
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn ip(number: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number))
+    }
+
+    fn mac(number: u32) -> MacAddr {
+        let [a, b, c, d] = number.to_be_bytes();
+        MacAddr([2, 0, a, b, c, d])
+    }
+
+    fn grant(number: u32) -> Vec<LeaseGrant> {
+        vec![LeaseGrant {
+            ip: ip(number),
+            mac: mac(number),
+            subnet: "10.0.0.0/8".to_owned(),
+            ends: UnixMicros(2_000_000),
+            at: UnixMicros(1_000_000),
+            client: None,
+        }]
+    }
+
+    type Told = (u32, Result<Vec<Granted>, NotWritten>);
+
+    fn tell(to: &Sender<Told>, number: u32) -> Done {
+        let to = to.clone();
+        Box::new(move |outcome| to.send((number, outcome)).unwrap())
+    }
+
+    struct Bench {
+        store: Arc<FakeStore>,
+        writer: LeaseWriter,
+        queue: LeaseQueue,
+        to: Sender<Told>,
+        told: Receiver<Told>,
+        events: Receiver<Fact>,
+    }
+
+    fn bench(mood: Mood) -> Bench {
+        let store = Arc::<FakeStore>::default();
+        store.set(mood);
+        let (events_to, events) = channel();
+        let sink: EventSink = Arc::new(move |fact| events_to.send(fact).unwrap());
+        let writer = LeaseWriter::start(Arc::clone(&store) as _, sink).expect("a thread");
+        let (to, told) = channel();
+        Bench {
+            queue: writer.queue().expect("it is open"),
+            store,
+            writer,
+            to,
+            told,
+            events,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_the_queue_is_refused_at_once() {
+        let bench = bench(Mood::Waits);
+        let most = u32::try_from(QUEUE + BATCH + 2).unwrap();
+        for number in 0..most {
+            bench.queue.grant(grant(number), tell(&bench.to, number));
+        }
+        let (number, outcome) = bench.told.recv_timeout(PATIENCE).expect("one is refused");
+        assert_eq!(outcome, Err(NotWritten::Behind));
+        assert!(number as usize >= QUEUE, "{number}: the newest goes first");
+        bench.store.set(Mood::Works);
+        drop(bench.queue);
+        bench.writer.close();
+        let rest: Vec<Told> = bench.told.try_iter().collect();
+        assert_eq!(rest.len() + 1, most as usize, "nobody is forgotten");
+        assert!(rest.iter().any(|(_, outcome)| outcome.is_ok()));
+    }
+
+    #[test]
+    fn an_end_is_written_after_the_grant_before_it() {
+        let bench = bench(Mood::Waits);
+        bench.queue.grant(grant(1), tell(&bench.to, 1));
+        let end = LeaseEnd {
+            ip: ip(1),
+            mac: mac(1),
+            state: LeaseState::Ended,
+            ends: UnixMicros(1_500_000),
+            at: UnixMicros(1_500_000),
+        };
+        bench.queue.end(end).expect("there is room");
+        bench.queue.grant(grant(2), tell(&bench.to, 2));
+        bench.store.set(Mood::Works);
+        drop(bench.queue);
+        bench.writer.close();
+        let order: Vec<u32> = bench.told.try_iter().map(|(number, _)| number).collect();
+        assert_eq!(order, [1, 2]);
+        assert_eq!(bench.store.lease(ip(1)).unwrap().state, LeaseState::Ended);
+        assert_eq!(bench.store.lease(ip(2)).unwrap().state, LeaseState::Leased);
+    }
+
+    #[test]
+    fn a_batch_that_fails_is_taken_back_from_its_end_and_told_once() {
+        let bench = bench(Mood::Waits);
+        bench.queue.grant(grant(0), tell(&bench.to, 0));
+        while !bench.store.waiting() {
+            std::thread::yield_now();
+        }
+        // These wait together while the first is with the store.
+        for number in 1..=3 {
+            bench.queue.grant(grant(number), tell(&bench.to, number));
+        }
+        bench.store.set(Mood::Full);
+        drop(bench.queue);
+        bench.writer.close();
+        let told: Vec<Told> = bench.told.try_iter().collect();
+        let full = |number| (number, Err(NotWritten::Full));
+        assert_eq!(told, [full(0), full(3), full(2), full(1)]);
+        let events: Vec<Fact> = bench.events.try_iter().collect();
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0].kind.name(), "server-failed");
+    }
+}
