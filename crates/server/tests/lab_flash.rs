@@ -275,6 +275,65 @@ async fn a_flasher_that_dies_is_flashed_again_and_not_booted() {
     assert_eq!(lab.verdict().await, Verdict::Passed);
 }
 
+/// The message that begins an attempt came while the one before was open still.
+#[tokio::test]
+async fn an_attempt_that_ends_another_has_its_first_message_in_its_log() {
+    require_commands!("curl");
+    let mut lab = armed().await;
+    flashing(&mut lab).await;
+    lab.power_on(MAC);
+    lab.verdict().await;
+    lab.wait_for("attempt-opened").await;
+    // Behind the answer to it.
+    lab.script(MAC).await;
+    let attempt = lab.attempts().remove(0);
+    let events = lab.store.events(&attempt.id, 0, 1000).unwrap();
+    let names: Vec<_> = events
+        .iter()
+        .map(|event| event.kind().unwrap().name())
+        .collect();
+    let first = ["run-started", "attempt-opened", "dhcp-received"];
+    assert_eq!(names[..3], first, "{names:?}");
+}
+
+#[tokio::test]
+async fn a_machine_on_its_way_to_its_disk_is_not_flashed_because_the_server_restarts() {
+    require_commands!("curl");
+    let mut lab = Laboratory::new().await;
+    lab.lab.arm_flash(&MAC, &order(), true).unwrap();
+    let nonce = flashing(&mut lab).await;
+    lab.post(&paths::complete(&nonce), &completion()).await;
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    boots_its_disk(&mut lab).await;
+    // Its next network entry, with a restart before it asks and one before it fetches its script.
+    let mut lab = lab.restart().await;
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+    let mut lab = lab.restart().await;
+    let script = lab.script(MAC).await;
+    assert!(!script.contains("nonce"), "{script}");
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    assert_eq!(lab.attempts().len(), 3, "it is one attempt");
+}
+
+/// The disk holds the image since the flash before, so that it alone does not tell.
+#[tokio::test]
+async fn a_second_flash_is_not_done_before_it_began() {
+    require_commands!("curl");
+    let mut lab = armed().await;
+    let nonce = flashing(&mut lab).await;
+    lab.post(&paths::complete(&nonce), &completion()).await;
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    lab.lab.arm_flash(&MAC, &order(), false).unwrap();
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+    let nonce = lab.nonce(MAC).await;
+    let (status, body) = lab.post(&paths::complete(&nonce), &completion()).await;
+    assert_eq!(status, "422", "{body}");
+    assert!(matches!(lab.verdict().await, Verdict::Failed { .. }));
+    assert!(matches!(lab.machine(MAC).boot, BootMode::FlashOnce(_)));
+}
+
 #[tokio::test]
 async fn an_agent_that_gives_up_fails_its_attempt() {
     require_commands!("curl");

@@ -263,6 +263,26 @@ async fn an_installer_gets_its_answers_and_reports() {
     assert_eq!(lab.machine(MAC).boot, BootMode::Local);
 }
 
+/// The order is stored a moment before the server has it in memory.
+#[tokio::test]
+async fn an_order_that_was_given_while_an_installer_ran_is_kept() {
+    require_commands!("curl");
+    let mut lab = Laboratory::new().await;
+    lab.set(MAC, named(install()));
+    lab.power_on(MAC);
+    let script = lab.script(MAC).await;
+    let (_, rest) = script.split_once("/api/v1/attempts/").unwrap();
+    let nonce = bootgate_events::AttemptId::new(&rest[..32]);
+    let ordered = BootMode::FlashOnce(order());
+    let change = mode(ordered.clone());
+    lab.store
+        .set_machine(&MAC, &change, bootgate_server::lab::now())
+        .unwrap();
+    assert_eq!(lab.call(&paths::installed(&nonce), &[]).await.0, "200");
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    assert_eq!(lab.machine(MAC).boot, ordered);
+}
+
 #[tokio::test]
 async fn an_operators_script_knows_the_machine() {
     require_commands!("curl");

@@ -29,10 +29,11 @@ use bootgate_store::{
 use bootgate_testkit::require_commands;
 use laboratory::{Laboratory, MAC, completion, order};
 
-/// A store whose disk can be full.
+/// A store whose disk can be full, altogether or for verdicts.
 struct Brittle {
     store: Sqlite,
     full: AtomicBool,
+    no_verdicts: AtomicBool,
 }
 
 impl Brittle {
@@ -156,6 +157,10 @@ impl Store for Brittle {
         at: UnixMicros,
     ) -> Result<Attempt, StoreError> {
         self.room()?;
+        if self.no_verdicts.load(Ordering::SeqCst) {
+            let doing = "finish".to_owned();
+            return Err(StoreError::Full { doing });
+        }
         self.store.finish_attempt(attempt, verdict, at)
     }
 
@@ -192,16 +197,37 @@ impl Store for Brittle {
     }
 }
 
+fn brittle(folder: &Path) -> Arc<Brittle> {
+    Arc::new(Brittle {
+        store: Sqlite::open(folder).unwrap(),
+        full: AtomicBool::new(false),
+        no_verdicts: AtomicBool::new(false),
+    })
+}
+
+#[tokio::test]
+async fn an_attempt_whose_verdict_was_not_stored_ends_once() {
+    require_commands!("curl");
+    let mut lab = Laboratory::on(brittle).await;
+    lab.store.no_verdicts.store(true, Ordering::SeqCst);
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+    lab.script(MAC).await;
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    let lab = lab.restart_on(laboratory::open).await;
+    let attempt = lab.attempts().remove(0);
+    assert_eq!(attempt.verdict.unwrap().verdict, Verdict::Passed);
+    let events = lab.store.events(&attempt.id, 0, 1000).unwrap();
+    let ends = events
+        .iter()
+        .filter(|event| event.kind().unwrap().name() == "run-finished");
+    assert_eq!(ends.count(), 1, "{events:#?}");
+}
+
 #[tokio::test]
 async fn a_full_disk_stops_boots_and_loses_nothing() {
     require_commands!("curl");
-    let store = |folder: &Path| {
-        Arc::new(Brittle {
-            store: Sqlite::open(folder).unwrap(),
-            full: AtomicBool::new(false),
-        })
-    };
-    let mut lab = Laboratory::on(store).await;
+    let mut lab = Laboratory::on(brittle).await;
     lab.lab.arm_flash(&MAC, &order(), false).unwrap();
     lab.power_on(MAC);
     lab.wait_for("attempt-opened").await;

@@ -71,8 +71,9 @@ pub trait Store: Send + Sync + 'static {
     /// before for afterwards.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] where the name is another machine's, or where the mode `local` is asked for while the
-    /// disk is half written and `change.force` is not set. Storage errors. Nothing changed.
+    /// [`StoreError::Refused`] where the name is another machine's, where the mode `local` is asked for while the
+    /// disk is half written and `change.force` is not set, or where the mode is not `change.only_from`. Storage errors.
+    /// Nothing changed.
     fn set_machine(
         &self,
         mac: &MacAddr,
@@ -297,6 +298,8 @@ pub struct MachineChange {
     pub labels: BTreeMap<String, Option<String>>,
     /// Lets a half-written disk boot: the operator knows better. The disk then counts as unknown.
     pub force: bool,
+    /// Only where the machine is known and its mode is still this one: an order given since stays.
+    pub only_from: Option<BootMode>,
 }
 
 /// An attempt to open.
@@ -341,6 +344,8 @@ pub enum Completed {
     Again,
     /// The nonce is of no open attempt that flashes a known machine.
     Stale,
+    /// The attempt's flash did not begin ([`Store::begin_flash`]): the disk cannot be what this attempt wrote.
+    NotBegun,
     /// A digest or the size is not that of the image.
     Wrong {
         /// What was expected.

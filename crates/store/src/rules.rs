@@ -175,13 +175,20 @@ pub fn seen(known: Option<Machine>, discovery: &Discovery) -> Machine {
 /// The machine after a change; a new one where it was not known.
 ///
 /// # Errors
-/// The mode `local` is asked for while the disk is half written, without force.
+/// The mode `local` is asked for while the disk is half written, without force; or the mode is not the one that the
+/// change is for.
 pub fn changed(
     known: Option<Machine>,
     mac: MacAddr,
     change: &MachineChange,
     at: UnixMicros,
 ) -> Result<Machine, Refusal> {
+    if let Some(from) = &change.only_from
+        && known.as_ref().is_none_or(|machine| machine.boot != *from)
+    {
+        let mode = from.name();
+        return Err(Refusal(format!("its mode is no longer that `{mode}`")));
+    }
     let mut machine = known.unwrap_or_else(|| new_machine(mac, at));
     if let DiskState::Dirty { attempt } = &machine.disk {
         if change.force {
@@ -329,6 +336,10 @@ pub fn complete(
     let Some(machine) = machine else {
         return Completed::Stale;
     };
+    // The machine's disk does not tell: it may be flashed since another attempt.
+    if record.flash == FlashProgress::NotBegun {
+        return Completed::NotBegun;
+    }
     machine.disk = DiskState::Flashed {
         image: order.image.clone(),
         sha256: expected.image_sha256,

@@ -37,6 +37,7 @@ pub(super) fn change(
         local: update.local,
         labels: update.labels,
         force: update.force,
+        only_from: None,
     })
 }
 

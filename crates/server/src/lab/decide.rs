@@ -360,6 +360,7 @@ mod tests {
             said: Some((1, 0)),
             ordered_anew: false,
             scripts: 1,
+            disk_turn_us: None,
         }
     }
 

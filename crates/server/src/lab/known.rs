@@ -64,6 +64,14 @@ impl Known {
         self.machines().len()
     }
 
+    /// The machines that are flashed at each power-on.
+    pub(super) fn flashed_always(&self) -> Vec<MacAddr> {
+        let always = |machine: &&Machine| matches!(machine.boot, BootMode::FlashAlways(_));
+        let machines = self.machines();
+        let machines = machines.values().filter(always);
+        machines.map(|machine| machine.mac).collect()
+    }
+
     /// Reads a machine from the store again. Blocks for the storage.
     pub(super) fn refresh(
         &self,

@@ -113,23 +113,13 @@ impl Laboratory {
 
     /// Stops the server and starts it again.
     pub async fn restart(self) -> Self {
-        let Self {
-            server,
-            lab,
-            store,
-            folder,
-            config,
-            ..
-        } = self;
-        server.stop().await;
-        drop((lab, store));
-        Self::start(folder, config, open).await
+        self.restart_on(open).await
     }
 }
 
 /// Opens the store. A program that another test of this process just starts has the lock for as long as it takes to
 /// start, as it has every open file of its parent.
-fn open(folder: &Path) -> Arc<Sqlite> {
+pub fn open(folder: &Path) -> Arc<Sqlite> {
     let began = std::time::Instant::now();
     loop {
         match Sqlite::open(folder) {
@@ -148,6 +138,24 @@ impl<S: Store> Laboratory<S> {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let config = config(folder.path());
         Self::start(folder, config, store).await
+    }
+
+    /// Stops the server and starts it again with another store in the same folder.
+    pub async fn restart_on<T: Store>(
+        self,
+        another: impl FnOnce(&Path) -> Arc<T>,
+    ) -> Laboratory<T> {
+        let Self {
+            server,
+            lab,
+            store,
+            folder,
+            config,
+            ..
+        } = self;
+        server.stop().await;
+        drop((lab, store));
+        Laboratory::start(folder, config, another).await
     }
 
     async fn start(

@@ -15,6 +15,7 @@ named_checks! {
     a_mode_set_meanwhile_stays,
     only_what_was_expected_completes,
     a_completion_needs_the_current_nonce,
+    a_completion_needs_a_begin,
     the_same_completion_again_is_known,
     a_completion_after_another_end_is_stale,
     a_flash_that_did_not_complete_counts_as_failed,
@@ -262,6 +263,21 @@ fn a_completion_needs_the_current_nonce(make: Make<'_>) {
     assert_eq!(complete(&*store, 1, &expected(1)), Completed::Stale);
     assert_eq!(get(&*store), before);
     assert_eq!(complete(&*store, 2, &expected(1)), Completed::Yes);
+}
+
+fn a_completion_needs_a_begin(make: Make<'_>) {
+    let store = make();
+    set(&*store, BootMode::FlashAlways(order("a")));
+    // The second time, the disk holds the image since the first.
+    for number in 1..3 {
+        let attempt = open(&*store, 1, number);
+        let before = get(&*store);
+        assert_eq!(complete(&*store, number, &expected(1)), Completed::NotBegun);
+        assert_eq!(get(&*store), before);
+        assert_eq!(begin(&*store, number), BeginFlash::Begun);
+        assert_eq!(complete(&*store, number, &expected(1)), Completed::Yes);
+        finish(&*store, &attempt);
+    }
 }
 
 fn the_same_completion_again_is_known(make: Make<'_>) {

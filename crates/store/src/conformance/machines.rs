@@ -19,6 +19,7 @@ named_checks! {
     a_mode_forgets_failures_and_the_local_boot_due,
     an_inventory_remembers_the_mode_before,
     a_half_written_disk_does_not_boot_without_force,
+    a_change_of_an_order_leaves_another_order_alone,
     arming_orders_a_flash,
     a_forgotten_machine_is_unknown,
     machines_are_ordered,
@@ -177,12 +178,31 @@ fn what_is_not_named_stays(make: Make<'_>) {
         local: Some(LocalBoot::Drive(0x81)),
         labels: BTreeMap::from([("a".to_owned(), Some("1".to_owned()))]),
         force: false,
+        only_from: None,
     };
     let machine = set(&*store, 1, &all, 6);
     assert_eq!(machine.local, LocalBoot::Drive(0x81));
     assert_eq!(machine.boot.name(), "install");
     assert_eq!(set(&*store, 1, &MachineChange::default(), 7), machine);
     assert_eq!(get(&*store, 1), machine);
+}
+
+fn a_change_of_an_order_leaves_another_order_alone(make: Make<'_>) {
+    let store = make();
+    let from = |boot| MachineChange {
+        only_from: Some(boot),
+        force: true,
+        ..change(BootMode::Local)
+    };
+    refused(store.set_machine(&mac(1), &from(BootMode::Local), UnixMicros(1)));
+    assert_eq!(store.machine(&mac(1)).expect("machine"), None);
+    let ordered = set(&*store, 1, &change(BootMode::FlashOnce(order("a"))), 2);
+    for other in [BootMode::Inventory, BootMode::FlashOnce(order("b"))] {
+        refused(store.set_machine(&mac(1), &from(other), UnixMicros(3)));
+        assert_eq!(get(&*store, 1), ordered);
+    }
+    let same = from(BootMode::FlashOnce(order("a")));
+    assert_eq!(set(&*store, 1, &same, 4).boot, BootMode::Local);
 }
 
 fn a_name_is_one_machines(make: Make<'_>) {

@@ -144,6 +144,7 @@ fn change(what: u8, more: u8) -> MachineChange {
         local: None,
         labels: [(label, (more & 4 == 4).then(|| what.to_string()))].into(),
         force: more & 24 == 24,
+        only_from: (more & 96 == 96).then(|| mode(what / 2)),
     }
 }
 

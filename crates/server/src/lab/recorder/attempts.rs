@@ -1,5 +1,7 @@
 //! When attempts begin and end.
 
+use std::net::IpAddr;
+
 use bootgate_api::{BootMode, Machine, UnixMicros};
 use bootgate_events::{DhcpFacts, EventKind, MacAddr, PowerCause, Verdict};
 use bootgate_store::{Discovered, Discovery, NewAttempt, StoreError};
@@ -84,30 +86,41 @@ impl Recorder {
         }
     }
 
-    /// The machine whose open attempt a fact belongs to.
+    /// The machine whose open attempt a fact belongs to. What a machine asks for comes in the order in which it happened,
+    /// so that it is of the attempt that is open now: who told it may not have known of that one yet. The rest of a
+    /// transfer stays with the attempt that it began in, and so does what follows from an agent's call.
     fn whose(&mut self, fact: &Fact) -> Option<MacAddr> {
-        let mac = match &fact.kind {
+        let (mac, began_in) = match &fact.kind {
             EventKind::TransferStarted { id, peer, .. } => {
-                let mac = fact
-                    .mac
-                    .or_else(|| self.peers.get(&plain(*peer)).copied())?;
-                remember(&mut self.transfers, *id, mac);
-                mac
+                let mac = self.asked_by(fact.mac, *peer)?;
+                let attempt = self.open.get(&mac)?.attempt.id.clone();
+                remember(&mut self.transfers, *id, (mac, attempt));
+                return Some(mac);
             }
-            EventKind::TransferProgressed { id, .. } => *self.transfers.get(id)?,
+            EventKind::TransferProgressed { id, .. } => self.transfers.get(id).cloned()?,
             EventKind::TransferCompleted { id, .. } | EventKind::TransferAborted { id, .. } => {
                 self.transfers.remove(id)?
             }
-            EventKind::RequestRefused { peer, .. } => fact
-                .mac
-                .or_else(|| self.peers.get(&plain(*peer)).copied())?,
-            _ => fact.mac?,
+            EventKind::RequestRefused { peer, .. } => {
+                let mac = self.asked_by(fact.mac, *peer)?;
+                return self.open.contains_key(&mac).then_some(mac);
+            }
+            EventKind::DhcpReceived { .. } | EventKind::DhcpSent { .. } => {
+                return fact.mac.filter(|mac| self.open.contains_key(mac));
+            }
+            _ => {
+                let mac = fact.mac?;
+                let current = &self.open.get(&mac)?.attempt.id;
+                (mac, fact.attempt.clone().unwrap_or_else(|| current.clone()))
+            }
         };
         let open = self.open.get(&mac)?;
-        // What began in an attempt stays with it.
-        let own = fact.attempt.as_ref();
-        own.is_none_or(|attempt| *attempt == open.attempt.id)
-            .then_some(mac)
+        (open.attempt.id == began_in).then_some(mac)
+    }
+
+    /// The machine that asks: the one that leased the address, or the one that said by DHCP that it has it.
+    fn asked_by(&self, mac: Option<MacAddr>, peer: IpAddr) -> Option<MacAddr> {
+        mac.or_else(|| self.peers.get(&plain(peer)).copied())
     }
 
     /// A real machine flashes for minutes: its log gets one line of progress a second.
@@ -319,10 +332,12 @@ impl Recorder {
         };
         let now_us = self.clock.now_us();
         let verdict = open.target_verdict();
-        let last = EventKind::RunFinished {
-            verdict: verdict.verdict.clone(),
-        };
-        open.take(last, now_us, &mut self.log);
+        if !open.ended {
+            let last = EventKind::RunFinished {
+                verdict: verdict.verdict.clone(),
+            };
+            open.take(last, now_us, &mut self.log);
+        }
         self.parts.known.set_open(*mac, None);
         let sent = open.attempt.local && verdict.verdict == Verdict::Passed;
         let disk_turn_us = match open.disk_turn {

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use bootgate_api::{
-    Attempt, BootMode, BootPlan, Completion, DiskState, ExpectedFlash, Nonce, UnixMicros,
-};
+use bootgate_api::{Attempt, BootMode, BootPlan, Completion, ExpectedFlash, Nonce, UnixMicros};
 use bootgate_events::{EventKind, FlashPhase, MacAddr, Stage};
 use bootgate_store::{BeginFlash, Completed, MachineChange, StoreError};
 
@@ -279,16 +277,6 @@ impl Recorder {
                 "nothing was to be flashed".to_owned(),
             ));
         };
-        let machine = self.parts.known.machine(&attempt.mac);
-        let begun = machine.is_some_and(|machine| match machine.disk {
-            DiskState::Dirty { attempt: by } => by == attempt.id,
-            DiskState::Flashed { .. } => true,
-            DiskState::Unknown => false,
-        });
-        if !begun {
-            let error = "the flash was reported as done before it began";
-            return Err(Refusal::wrong_completion(error.to_owned()));
-        }
         let written = ExpectedFlash {
             image_sha256: expected.image_sha256,
             chunks_sha256: completion.chunks_sha256,
@@ -299,6 +287,10 @@ impl Recorder {
         match self.stored(completed)? {
             Completed::Yes | Completed::Again => {}
             Completed::Stale => return Err(Refusal::stale(call)),
+            Completed::NotBegun => {
+                let error = "the flash was reported as done before it began";
+                return Err(Refusal::wrong_completion(error.to_owned()));
+            }
             Completed::Wrong { expected } => {
                 return Err(Refusal::wrong_completion(format!(
                     "the disk reads back as `{}` over `{}` bytes, the image is `{}` over `{}`",
@@ -362,20 +354,20 @@ impl Recorder {
             return Err(Refusal::new(404, "this attempt installs nothing"));
         }
         if failed.is_none() {
-            let machine = self.parts.known.machine(&mac);
-            // An order that was given since stays.
-            if machine.is_some_and(|machine| machine.boot == attempt.boot) {
-                let change = MachineChange {
-                    boot: Some(BootMode::Local),
-                    // Whatever a flash left there, the installer wrote over it.
-                    force: true,
-                    ..MachineChange::default()
-                };
-                let at = UnixMicros(self.clock.now_us());
-                let changed = self.parts.store.set_machine(&mac, &change, at);
-                self.stored(changed)?;
-                self.refresh(&mac)?;
+            let change = MachineChange {
+                boot: Some(BootMode::Local),
+                // Whatever a flash left there, the installer wrote over it.
+                force: true,
+                only_from: Some(attempt.boot.clone()),
+                ..MachineChange::default()
+            };
+            let at = UnixMicros(self.clock.now_us());
+            match self.parts.store.set_machine(&mac, &change, at) {
+                // An order that was given since stays.
+                Err(StoreError::Refused { .. }) => {}
+                changed => drop(self.stored(changed)?),
             }
+            self.refresh(&mac)?;
         }
         let kind = EventKind::InstallReported {
             succeeded: failed.is_none(),

@@ -236,8 +236,8 @@ struct Recorder {
     over: HashMap<MacAddr, Latest>,
     /// Attempts whose verdict is not stored yet.
     unfinished: Vec<(AttemptId, MacAddr, TargetVerdict, UnixMicros)>,
-    /// Whose transfers these are, for events that name no machine.
-    transfers: HashMap<u64, MacAddr>,
+    /// Whose transfers these are, and the attempts that they began in.
+    transfers: HashMap<u64, (MacAddr, AttemptId)>,
     /// Whose addresses these are, as their DHCP messages said.
     peers: HashMap<IpAddr, MacAddr>,
     log: Vec<Event>,

@@ -30,6 +30,8 @@ pub(super) struct Open {
     /// When the agent's progress was last told, in microseconds since 1970.
     pub(super) progress_us: u64,
     prove: bool,
+    /// Whether its last event is in its log already: the server ended before the verdict was stored.
+    pub(super) ended: bool,
 }
 
 /// Name of an attempt's target: the machine's own, or its hardware address.
@@ -100,6 +102,7 @@ impl Open {
             flashed: false,
             progress_us: 0,
             prove: false,
+            ended: false,
         })
     }
 
@@ -109,6 +112,7 @@ impl Open {
         self.last_us = self.last_us.max(event.mono_us);
         if let Some(kind) = event.kind() {
             self.note(kind, event.wall_us);
+            self.ended |= matches!(kind, EventKind::RunFinished { .. });
         }
         let step = self.fold.apply(event, &[]);
         self.note_actions(&step.actions);

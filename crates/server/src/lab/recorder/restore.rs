@@ -1,16 +1,23 @@
 //! Going on after a restart.
 
 use bootgate_api::{Attempt, UnixMicros};
-use bootgate_events::{Event, EventKind, TargetVerdict, Verdict, VerdictRules};
+use bootgate_events::{Event, EventKind, MacAddr, TargetVerdict, Verdict, VerdictRules};
 use bootgate_store::{AttemptFilter, StoreError};
 
-use super::super::decide;
-use super::Recorder;
+use super::super::decide::{self, Latest};
 use super::open::{Open, started, target_name};
+use super::{Recorder, remember};
 use crate::desk::BootLoader;
 
 /// Events read at once.
 const PAGE: usize = 2000;
+/// Attempts of a machine that are looked through for the beginning of its disk's turn: a boot order has fewer entries.
+const ENTRIES: usize = 16;
+
+fn passed(attempt: &Attempt) -> bool {
+    let verdict = attempt.verdict.as_ref();
+    verdict.is_some_and(|target| target.verdict == Verdict::Passed)
+}
 
 impl Recorder {
     /// Takes up the attempts that were open when the server last ended. Their clocks went on.
@@ -24,8 +31,33 @@ impl Recorder {
             let events = self.events_of(&attempt)?;
             self.take_up(attempt, &events);
         }
+        for mac in self.parts.known.flashed_always() {
+            self.remember_disk_turn(mac)?;
+        }
         self.expire();
         self.settle();
+        Ok(())
+    }
+
+    /// A machine that was sent to its disk a moment ago may still be on its way there: it is not to be flashed because
+    /// the server restarted meanwhile.
+    fn remember_disk_turn(&mut self, mac: MacAddr) -> Result<(), StoreError> {
+        let filter = AttemptFilter {
+            mac: Some(mac),
+            limit: ENTRIES,
+            ..AttemptFilter::default()
+        };
+        let attempts = self.parts.store.attempts(&filter)?;
+        let over = attempts.iter().filter(|attempt| attempt.finished.is_some());
+        let sent = over.take_while(|attempt| attempt.local && passed(attempt));
+        // The time runs from the first hand-over.
+        if let Some(first) = sent.last().and_then(|attempt| attempt.finished) {
+            let latest = Latest {
+                disk_turn_us: Some(first.0),
+                ..Latest::default()
+            };
+            remember(&mut self.over, mac, latest);
+        }
         Ok(())
     }
 
@@ -65,6 +97,8 @@ impl Recorder {
         for event in events {
             open.replay(event);
         }
+        // Nothing else lets an attempt boot the disk once the turn that a flash left was used up.
+        open.disk_turn = attempt.local && !machine.local_next;
         if stored.is_none() {
             let next = self.next_of(&machine, &attempt.boot, attempt.local, BootLoader::Ipxe);
             let first = started(&attempt, &machine, rules, &next);
