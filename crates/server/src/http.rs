@@ -148,15 +148,16 @@ pub(crate) async fn run(context: Arc<Context>, listener: TcpListener) {
         tokio::select! {
             accepted = listener.accept(), if !exhausted => match accepted {
                 Ok((stream, peer)) => {
-                    let count = by_peer.entry(peer.ip()).or_default();
+                    let count = by_peer.get(&peer.ip()).copied().unwrap_or_default();
                     if open.len() >= limits.http_connections
-                        || *count >= limits.http_connections_per_client
+                        || count >= limits.http_connections_per_client
                     {
                         let mac = context.mac_of(peer.ip());
                         context.dropped("http", mac, "too many connections at once");
                         continue;
                     }
-                    *count += 1;
+                    // Only who has a connection is kept: over IPv6 there is no end of addresses.
+                    by_peer.insert(peer.ip(), count + 1);
                     let task = open.spawn(connection(&context, &router, stream, peer));
                     peers.insert(task.id(), peer.ip());
                 }

@@ -366,6 +366,17 @@ async fn modes_that_are_not_there_and_half_orders_are_refused_with_a_hint() {
         .await;
     assert_eq!(status, 422);
     assert!(error.contains("knows no image `other`"), "{error}");
+    for none in ["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"] {
+        let armed = json!({ "image": "debian", "disk": { "serial": "S1" } });
+        let asked = [
+            ("PATCH", paths::machine(none), json!({})),
+            ("POST", paths::arm(none), armed),
+        ];
+        for (method, path, body) in asked {
+            let (status, error, _) = door.refused(method, &path, body).await;
+            assert_eq!(status, 422, "{method} {path}: {error}");
+        }
+    }
     // Nothing was made known on the way.
     assert_eq!(door.get(paths::MACHINES).await, json!([]));
 }

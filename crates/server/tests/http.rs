@@ -344,6 +344,28 @@ async fn an_idle_connection_is_closed() {
     assert!(answer.starts_with(b"HTTP/1.1 200"));
 }
 
+/// A machine whose power goes off while it reports must not hold its connection for ever.
+#[tokio::test]
+async fn a_body_that_does_not_come_ends_its_connection() {
+    let mut config = common::config();
+    config.limits.http_idle = Duration::from_millis(200);
+    let bench = Bench::with(config).await;
+    let address = bench.http();
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "POST /api/v1/attempts/x/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    });
+    let answer = answer.await.unwrap().expect("closed by the server");
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
 #[tokio::test]
 async fn connections_of_one_client_are_bounded() {
     let mut config = common::config();

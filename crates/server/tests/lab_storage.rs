@@ -225,6 +225,97 @@ async fn an_attempt_whose_verdict_was_not_stored_ends_once() {
 }
 
 #[tokio::test]
+async fn what_is_old_is_forgotten_by_a_server_that_runs_for_one_boot() {
+    require_commands!("curl");
+    let mut lab = Laboratory::new().await;
+    for boot in 0..2 {
+        lab.power_on(MAC);
+        lab.wait_for("attempt-opened").await;
+        lab.script(MAC).await;
+        assert_eq!(lab.verdict().await, Verdict::Passed, "boot {boot}");
+    }
+    let long_ago = UnixMicros(bootgate_server::lab::now().0 - 31 * 24 * 3600 * 1_000_000);
+    let lease = |last: u8, ends: u64| LeaseGrant {
+        ip: IpAddr::from([127, 0, 0, last]),
+        mac: MacAddr([2, 0, 0, 0, 0, last]),
+        subnet: "127.0.0.0/8".to_owned(),
+        ends: UnixMicros(ends),
+        at: long_ago,
+        client: None,
+    };
+    let leases = [
+        lease(51, long_ago.0),
+        lease(52, long_ago.0 + 2 * 24 * 3600 * 1_000_000),
+    ];
+    lab.store.grant_leases(&leases).unwrap();
+    lab.config.keep_attempts = 1;
+    let mut lab = lab.restart().await;
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+    lab.script(MAC).await;
+    assert_eq!(lab.verdict().await, Verdict::Passed);
+    // The verdict is told after what is old is forgotten.
+    assert_eq!(lab.attempts().len(), 1);
+    let kept: Vec<_> = lab.store.leases().unwrap();
+    assert!(
+        !kept.iter().any(|lease| lease.ip == leases[0].ip),
+        "{kept:?}"
+    );
+    assert!(
+        kept.iter().any(|lease| lease.ip == leases[1].ip),
+        "{kept:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_does_not_fill_the_log_of_an_attempt() {
+    use std::io::{Read, Write};
+    require_commands!("curl");
+    let mut lab = Laboratory::new().await;
+    lab.lab.arm_flash(&MAC, &order(), false).unwrap();
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+    let nonce = lab.nonce(MAC).await;
+    let (address, store) = (lab.http(), Arc::clone(&lab.store));
+    let id = lab.attempts().remove(0).id;
+    tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let round = "GET /none HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+        let mut answers = vec![0; 64 << 10];
+        // Some get lost where they come faster than they are stored; a thousand more than fit come in any case.
+        let mut more = 10;
+        while more > 0 {
+            let long = !store.events(&id, 24_990, 1).unwrap().is_empty();
+            more -= i32::from(long);
+            stream.write_all(round.as_bytes()).unwrap();
+            let mut ends = 0;
+            while ends < 100 {
+                let read = stream.read(&mut answers).unwrap();
+                ends += answers[..read].iter().filter(|byte| **byte == b'}').count();
+            }
+        }
+    })
+    .await
+    .unwrap();
+    lab.begin_flash(&nonce).await;
+    let (status, _) = lab.post(&paths::complete(&nonce), &completion()).await;
+    assert_eq!(status, "200");
+    let attempt = lab.attempts().remove(0);
+    let ended = |attempt: Option<Attempt>| attempt.unwrap().verdict;
+    // The listener of these tests does not keep up with a flood.
+    let began = std::time::Instant::now();
+    while ended(lab.store.attempt(&attempt.id).unwrap()).is_none() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
+        tokio::task::yield_now().await;
+    }
+    let verdict = ended(lab.store.attempt(&attempt.id).unwrap()).unwrap();
+    assert_eq!(verdict.verdict, Verdict::Passed);
+    let events = lab.store.events(&attempt.id, 0, 100_000).unwrap().len();
+    assert!((25_000..25_100).contains(&events), "{events}");
+    assert!(lab.lab.status().unwrap().lost_events > 1000);
+}
+
+#[tokio::test]
 async fn a_full_disk_stops_boots_and_loses_nothing() {
     require_commands!("curl");
     let mut lab = Laboratory::on(brittle).await;

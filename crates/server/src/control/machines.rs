@@ -62,13 +62,7 @@ pub(super) async fn set(
 ) -> Result<Json<Machine>, Refusal> {
     blocking(control, move |control| {
         let change = mode::change(update, control.names.as_ref())?;
-        let mac = control.mac_of(&who)?;
-        if mac.is_multicast() || mac.0 == [0; 6] {
-            return Err(Refusal::bad(
-                format!("`{mac}` is not the address of a network interface"),
-                "the address of the interface that the machine boots from",
-            ));
-        }
+        let mac = control.mac_of_a_machine(&who)?;
         let set = control.set_machine(&mac, &change);
         set.map(Json).map_err(|refusal| why_not(refusal, &change))
     })
@@ -112,7 +106,7 @@ pub(super) async fn arm(
     blocking(control, move |control| {
         let names = control.names.as_ref();
         let flash = mode::flash(order.image, order.disk, order.after, names)?;
-        let mac = control.mac_of(&who)?;
+        let mac = control.mac_of_a_machine(&who)?;
         control.arm_flash(&mac, &flash, order.always).map(Json)
     })
     .await

@@ -197,6 +197,18 @@ impl Control {
         }
     }
 
+    /// The same for what makes a machine known: its address is one that an interface can have.
+    fn mac_of_a_machine(&self, who: &str) -> Result<MacAddr, Refusal> {
+        let mac = self.mac_of(who)?;
+        if mac.is_multicast() || mac.0 == [0; 6] {
+            return Err(Refusal::bad(
+                format!("`{mac}` is not the address of a network interface"),
+                "the address of the interface that the machine boots from",
+            ));
+        }
+        Ok(mac)
+    }
+
     /// A machine that is known.
     fn machine(&self, who: &str) -> Result<Machine, Refusal> {
         let mac = self.mac_of(who)?;

@@ -4,19 +4,40 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use bootgate_events::ArtifactRole;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::Asked;
 use super::connection::Peer;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use crate::context::Context;
 use crate::desk::{AgentCall, Answer, Saying};
 
 type Shared = State<Arc<Context>>;
+
+/// The body of a call. It comes in the time that a connection may be idle: a machine whose power goes off while it
+/// reports holds no connection for ever.
+pub(super) struct Posted(Bytes);
+
+impl FromRequest<Arc<Context>> for Posted {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, context: &Arc<Context>) -> Result<Self, Response> {
+        let reading = Bytes::from_request(request, context);
+        match tokio::time::timeout(context.config.limits.http_idle, reading).await {
+            Ok(Ok(body)) => Ok(Self(body)),
+            Ok(Err(error)) => Err(error.into_response()),
+            Err(_) => {
+                let reason = "the body did not come";
+                Err(reply::failure(StatusCode::REQUEST_TIMEOUT, reason).into_response())
+            }
+        }
+    }
+}
 
 /// Reads a body; what cannot be read is told to who has the right nonce.
 fn read<T: DeserializeOwned>(body: &[u8], saying: impl FnOnce(T) -> Saying) -> Saying {
@@ -57,7 +78,7 @@ pub(super) async fn hello(
     Path(nonce): Path<String>,
     peer: Peer,
     uri: Uri,
-    body: Bytes,
+    Posted(body): Posted,
 ) -> Reply {
     call(&context, nonce, peer, &uri, read(&body, Saying::Hello)).await
 }
@@ -78,7 +99,7 @@ pub(super) async fn progress(
     Path(nonce): Path<String>,
     peer: Peer,
     uri: Uri,
-    body: Bytes,
+    Posted(body): Posted,
 ) -> Reply {
     call(&context, nonce, peer, &uri, read(&body, Saying::Progress)).await
 }
@@ -89,7 +110,7 @@ pub(super) async fn complete(
     Path(nonce): Path<String>,
     peer: Peer,
     uri: Uri,
-    body: Bytes,
+    Posted(body): Posted,
 ) -> Reply {
     call(&context, nonce, peer, &uri, read(&body, Saying::Complete)).await
 }
@@ -100,7 +121,7 @@ pub(super) async fn inventory(
     Path(nonce): Path<String>,
     peer: Peer,
     uri: Uri,
-    body: Bytes,
+    Posted(body): Posted,
 ) -> Reply {
     let saying = read(&body, |inventory| Saying::Inventory(Box::new(inventory)));
     call(&context, nonce, peer, &uri, saying).await
@@ -112,7 +133,7 @@ pub(super) async fn failure(
     Path(nonce): Path<String>,
     peer: Peer,
     uri: Uri,
-    body: Bytes,
+    Posted(body): Posted,
 ) -> Reply {
     call(&context, nonce, peer, &uri, read(&body, Saying::Failure)).await
 }

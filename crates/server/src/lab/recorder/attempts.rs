@@ -1,6 +1,7 @@
 //! When attempts begin and end.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use bootgate_api::{BootMode, Machine, UnixMicros};
 use bootgate_events::{DhcpFacts, EventKind, MacAddr, PowerCause, Verdict};
@@ -11,12 +12,16 @@ use super::super::decide::{self, By, Contact, Latest, Meaning, Next};
 use super::super::known::stranger;
 use super::calls::plain;
 use super::open::{Open, begins_talk, started, target_name};
-use super::{PRUNE_EVERY, Recorder, remember};
+use super::{LEASES_KEPT_US, PRUNE_EVERY, Recorder, remember};
 use crate::Fact;
 use crate::desk::BootLoader;
 
 /// Time between two progress events of one attempt in its log.
 const PROGRESS_US: u64 = 1_000_000;
+
+/// Events of one attempt from which on its log takes only what the attempt still needs to end. A machine that flashes
+/// for as long as it may tells one line of progress a second; who tells more fills the disk.
+const EVENTS_MAX: u64 = 25_000;
 
 /// Where calls with a nonce are.
 const CALLS: &str = "/api/v1/attempts/";
@@ -76,7 +81,7 @@ impl Recorder {
         let Some(mac) = self.whose(&fact) else {
             return;
         };
-        if self.is_progress_too_soon(&mac, &fact.kind) {
+        if self.is_progress_too_soon(&mac, &fact.kind) || self.is_too_much(&mac, &fact.kind) {
             return;
         }
         let received = matches!(fact.kind, EventKind::DhcpReceived { .. });
@@ -129,6 +134,19 @@ impl Recorder {
             return false;
         }
         self.too_soon(mac)
+    }
+
+    /// Whether the log of the machine's attempt is so long that this is left out. It is counted as lost.
+    fn is_too_much(&self, mac: &MacAddr, kind: &EventKind) -> bool {
+        let long = self
+            .open
+            .get(mac)
+            .is_some_and(|open| open.events() >= EVENTS_MAX);
+        let left_out = long && !matches!(kind, EventKind::TransferCompleted { .. });
+        if left_out {
+            self.parts.health.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        left_out
     }
 
     pub(super) fn too_soon(&mut self, mac: &MacAddr) -> bool {
@@ -383,9 +401,19 @@ impl Recorder {
         }
         if self.finished >= PRUNE_EVERY {
             self.finished = 0;
-            if let Err(error) = self.parts.store.prune_attempts(self.parts.keep_attempts) {
-                tracing::warn!("{error}");
-            }
+            self.prune();
+        }
+    }
+
+    /// Forgets what is old. It is tried again later where it fails.
+    fn prune(&self) {
+        let before = self.clock.now_us().saturating_sub(LEASES_KEPT_US);
+        let store = &self.parts.store;
+        let pruned = store
+            .prune_attempts(self.parts.keep_attempts)
+            .and_then(|_| store.prune_leases(UnixMicros(before)));
+        if let Err(error) = pruned {
+            tracing::warn!("{error}");
         }
     }
 }

@@ -44,8 +44,10 @@ const IDLE: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(1);
 /// Addresses, transfers and finished attempts kept in mind.
 const REMEMBERED: usize = 8192;
-/// Attempts that are finished between two looks for old ones to forget.
+/// Attempts that are finished between two looks for what is to be forgotten.
 const PRUNE_EVERY: u32 = 32;
+/// How long an address that is free again is remembered as its last machine's.
+const LEASES_KEPT_US: u64 = 30 * 24 * 3600 * 1_000_000;
 
 /// What the recorder is asked.
 pub(super) enum Message {
@@ -284,7 +286,8 @@ impl Recorder {
             stored: Vec::new(),
             answers: Vec::new(),
             discoveries,
-            finished: 0,
+            // A server that runs for a few boots at a time looks too.
+            finished: PRUNE_EVERY,
             failing: false,
             retry: None,
             stopping: false,

@@ -200,6 +200,11 @@ impl Open {
         Some((at_us, deadline.expired()))
     }
 
+    /// How many events its log has.
+    pub(super) fn events(&self) -> u64 {
+        self.next_seq
+    }
+
     pub(super) fn stage(&self) -> Option<Stage> {
         self.fold.stage(&self.target)
     }
