@@ -98,6 +98,20 @@ fn silence_is_a_fault_and_so_is_a_proxy_alone() {
         let (code, said) = cable.doctor(&[]);
         assert_eq!(code, Some(1), "{said}");
         assert_has(&said, &["nobody gives out addresses"]);
+        // At the server's own end nobody is heard, which is no fault of the segment.
+        let output = std::process::Command::new(cable::BOOTGATE)
+            .args(["doctor", "--segment", "srv0", "--wait", "1"])
+            .output()
+            .unwrap();
+        let said = cable::told(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert_has(
+            &said,
+            &[
+                "note  dhcp     no DHCP server answers from elsewhere; `bootgate` (process",
+                "on another host",
+            ],
+        );
     }));
 }
 

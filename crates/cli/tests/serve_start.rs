@@ -67,8 +67,8 @@ fn a_machine_that_boots_is_told_of_and_is_there() {
         let mut server = cable.serve(&cable.config(FULL));
         let firmware = ["-x", "0x5d:0007", "-V", "PXEClient:Arch:00007:UNDI:003016"];
         cable.udhcpc(&firmware).expect("an address");
-        server.wait_for("boots: local (first contact)");
-        let line = server.wait_for("new here, and is now `local`");
+        server.wait_for("boots `local`, attempt a0000000001");
+        let line = server.wait_for("new here: becomes known as `local`");
         let mac =
             cable.client("cat /sys/class/net/cli0/address 2>/dev/null || ip -o link show cli0");
         let mac = mac
@@ -153,7 +153,7 @@ fn a_proxy_works_beside_a_dhcp_server() {
         ] {
             assert!(said.contains(part), "no {part} in {said}");
         }
-        server.wait_for("boots: local");
+        server.wait_for("boots `local`");
     }));
 }
 
@@ -308,5 +308,66 @@ fn a_machine_is_woken_by_its_name() {
         let (code, said) = bootgate(&wol);
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("woke 52:54:00:12:34:56 on cli0"), "{said}");
+    }));
+}
+
+#[test]
+fn interfaces_of_one_network_are_told_of() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        sh(
+            "ip link add srv1 type veth peer name cli1; ip addr add 10.77.0.130/25 dev srv1; ip link set srv1 up",
+        );
+        let both = format!("{PROXY}\n[[interface]]\nname = \"srv1\"\n");
+        let server = cable.serve(&cable.config(&both));
+        let note =
+            "note: srv0 (10.77.0.1/24) and srv1 (10.77.0.130/25) are in overlapping networks";
+        assert!(server.said.contains(note), "{}", server.said);
+        server.stop("TERM");
+        sh("ip addr flush dev srv1; ip addr add 10.78.0.1/24 dev srv1");
+        let server = cable.serve(&cable.config(&both));
+        assert!(!server.said.contains("overlapping"), "{}", server.said);
+    }));
+}
+
+#[test]
+fn a_proxy_beside_a_dhcp_server_of_this_host_says_who_has_the_port_and_nothing_else() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "dnsmasq");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let _dhcp = cable.dnsmasq(Place::Server, &[RANGE]);
+        let (code, said) = cable.fails(&cable.config(PROXY));
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("`dnsmasq` (process"), "{said}");
+        assert!(!said.contains("no DHCP server answers"), "{said}");
+    }));
+}
+
+#[test]
+fn a_state_folder_of_another_user_is_told() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "setpriv");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let config = cable.config(PROXY);
+        sh(&format!("chmod 755 {}", cable.folder.path().display()));
+        std::fs::create_dir(cable.path("state")).expect("a folder");
+        sh(&format!("chmod 700 {}", cable.path("state").display()));
+        let program = cable.path("bootgate");
+        std::fs::copy(BOOTGATE, &program).expect("a copy that others may run");
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .args(["serve", "--config"])
+            .arg(&config)
+            .output()
+            .expect("run setpriv");
+        let said = told(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("Permission denied"), "{said}");
+        assert!(said.contains("the user whose folder it is"), "{said}");
     }));
 }

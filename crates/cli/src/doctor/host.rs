@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use bootgate_scenario::{Firmware, NbpPlan};
 use bootgate_target::accel::{self, AccelChoice};
 use bootgate_target::{DirectLauncher, discovery};
+use serde_json::{Value, json};
 
+use crate::args::Format;
 use crate::exit::{self, INFRA};
 
 /// One line of the list.
@@ -22,8 +24,27 @@ enum State {
     Fails,
 }
 
+impl State {
+    fn sign(&self) -> &'static str {
+        match self {
+            State::Works => "ok  ",
+            State::Lacks => "note",
+            State::Fails => "FAIL",
+        }
+    }
+
+    /// As `doctor --segment` calls it in JSON.
+    fn level(&self) -> &'static str {
+        match self {
+            State::Works => "ok",
+            State::Lacks => "note",
+            State::Fails => "fault",
+        }
+    }
+}
+
 /// Says what this host can do. Fails where a boot gate cannot run.
-pub(super) fn doctor() -> ExitCode {
+pub(super) fn doctor(format: Format) -> ExitCode {
     let mut findings: Vec<Finding> = bootgate_hostnet::probe::findings()
         .into_iter()
         .map(|finding| Finding {
@@ -44,17 +65,39 @@ pub(super) fn doctor() -> ExitCode {
         Ok(runtime) => runtime.block_on(programs(&mut findings)),
         Err(error) => return exit::fail(INFRA, &format!("start the runtime: {error}"), ""),
     }
+    let fails = findings
+        .iter()
+        .any(|finding| matches!(finding.state, State::Fails));
+    match format {
+        Format::Json => exit::say(&json_report(&findings).to_string()),
+        Format::Text => say(&findings, fails),
+    }
+    match fails {
+        true => ExitCode::from(INFRA),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn json_report(findings: &[Finding]) -> Value {
+    let findings = findings.iter().map(|finding| {
+        json!({
+            "level": finding.state.level(),
+            "about": finding.name,
+            "text": finding.detail,
+            "remedy": finding.fix.as_deref().unwrap_or_default(),
+        })
+    });
+    json!({ "findings": findings.collect::<Vec<_>>() })
+}
+
+fn say(findings: &[Finding], fails: bool) {
     let width = findings
         .iter()
         .map(|finding| finding.name.len())
         .max()
         .unwrap_or(0);
-    for finding in &findings {
-        let sign = match finding.state {
-            State::Works => "ok  ",
-            State::Lacks => "note",
-            State::Fails => "FAIL",
-        };
+    for finding in findings {
+        let sign = finding.state.sign();
         exit::say(&format!(
             "{sign}  {:<width$}  {}",
             finding.name, finding.detail
@@ -63,15 +106,10 @@ pub(super) fn doctor() -> ExitCode {
             exit::say(&format!("      {:<width$}  fix: {fix}", ""));
         }
     }
-    if findings
-        .iter()
-        .any(|finding| matches!(finding.state, State::Fails))
-    {
-        exit::say("\nthis host cannot run a boot gate yet; see the fixes above");
-        return ExitCode::from(INFRA);
-    }
-    exit::say("\nthis host can run a boot gate");
-    ExitCode::SUCCESS
+    exit::say(match fails {
+        true => "\nthis host cannot run a boot gate yet; see the fixes above",
+        false => "\nthis host can run a boot gate",
+    });
 }
 
 async fn programs(findings: &mut Vec<Finding>) {

@@ -11,6 +11,6 @@ use crate::args::DoctorArgs;
 pub(crate) fn doctor(args: &DoctorArgs) -> ExitCode {
     match &args.segment {
         Some(interface) => segment::doctor(interface, args),
-        None => host::doctor(),
+        None => host::doctor(args.format),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Programs that hold the UDP port (TCP where `tcp`), as `NAME (process NUMBER)`. Only those that this user may look
 /// at; none where nobody can be named.
-pub(super) fn holders(port: u16, tcp: bool) -> Vec<String> {
+pub(crate) fn holders(port: u16, tcp: bool) -> Vec<String> {
     let table = if tcp {
         "/proc/net/tcp"
     } else {

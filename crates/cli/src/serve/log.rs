@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bootgate_events::{AttemptId, Event, EventKind, MacAddr, Stage, Verdict};
+use bootgate_events::{AttemptId, Event, EventKind, Stage, Verdict};
+use bootgate_report::words::{harmless, took};
 
 use crate::args::Format;
 
@@ -14,7 +15,8 @@ const ATTEMPTS_MAX: usize = 10_000;
 /// Writes what happens.
 pub(super) struct Log {
     format: Format,
-    machines: HashMap<AttemptId, MacAddr>,
+    /// By which name each attempt's machine goes: its own, else its hardware address.
+    machines: HashMap<AttemptId, String>,
 }
 
 impl Log {
@@ -31,27 +33,38 @@ impl Log {
             if let Ok(text) = serde_json::to_string(event) {
                 crate::exit::say(&text);
             }
-            return;
+        } else if let Some((who, text)) = self.told(attempt, event) {
+            line(&who, &text);
         }
-        let Some(kind) = event.kind() else {
-            return;
-        };
-        if let EventKind::AttemptOpened { mac, .. } = kind {
+    }
+
+    /// Who it is about, and what it is for people.
+    fn told(&mut self, attempt: &AttemptId, event: &Event) -> Option<(String, String)> {
+        let kind = event.kind()?;
+        // An attempt that an earlier server opened begins anywhere, and its last event names no machine.
+        if let Some(target) = &event.target
+            && !self.machines.contains_key(attempt)
+        {
             if self.machines.len() >= ATTEMPTS_MAX {
                 self.machines.clear();
             }
-            self.machines.insert(attempt.clone(), *mac);
+            self.machines.insert(attempt.clone(), target.to_string());
         }
-        if let Some(text) = words(kind) {
-            let who = match self.machines.get(attempt) {
-                Some(mac) => mac.to_string(),
-                None => "server".to_owned(),
-            };
-            line(&who, &text);
-        }
-        if matches!(kind, EventKind::RunFinished { .. }) {
-            self.machines.remove(attempt);
-        }
+        let who = match self.machines.get(attempt) {
+            Some(machine) => harmless(machine),
+            None => "server".to_owned(),
+        };
+        let text = match kind {
+            EventKind::AttemptOpened { mode, reason, mac } => {
+                opened(&who, attempt, mode, reason, &mac.to_string())
+            }
+            EventKind::RunFinished { verdict } => {
+                self.machines.remove(attempt);
+                finished(attempt, verdict, event.mono_ms())
+            }
+            other => words(other)?,
+        };
+        Some((who, text))
     }
 
     /// Says that events went by unseen.
@@ -80,11 +93,10 @@ pub(super) fn line(who: &str, text: &str) {
 /// What an event is for people; `None` where it is not worth a line.
 fn words(kind: &EventKind) -> Option<String> {
     Some(match kind {
-        EventKind::AttemptOpened { mode, reason, .. } => format!("boots: {mode} ({reason})"),
-        EventKind::MachineDiscovered { mode, .. } => format!("new here, and is now `{mode}`"),
-        // Said by the attempt itself.
+        EventKind::MachineDiscovered { mode, .. } => format!("new here: becomes known as `{mode}`"),
+        // Said by the attempt's beginning and by its verdict.
         EventKind::StageEntered {
-            stage: Stage::Power,
+            stage: Stage::Power | Stage::Done,
             ..
         } => return None,
         EventKind::StageEntered { stage, by } => format!("{stage}: {by}"),
@@ -121,23 +133,109 @@ fn words(kind: &EventKind) -> Option<String> {
         } => {
             format!("{stage}: nothing for {} s", limit_ms / 1000)
         }
-        EventKind::RunFinished { verdict } => verdict_words(verdict),
         _ => return None,
     })
 }
 
-fn verdict_words(verdict: &Verdict) -> String {
+/// What the machine boots, in which attempt, and where it is not plain why there is a new one: why.
+fn opened(who: &str, attempt: &AttemptId, mode: &str, reason: &str, mac: &str) -> String {
+    let machine = match who == mac {
+        true => String::new(),
+        false => format!(" of {mac}"),
+    };
+    let why = match reason {
+        "first contact" | "the attempt before is over" => String::new(),
+        why => format!(": {why}"),
+    };
+    format!("boots `{mode}`, attempt {attempt}{machine}{why}")
+}
+
+/// How an attempt ended.
+fn finished(attempt: &AttemptId, verdict: &Verdict, after_ms: u64) -> String {
+    let after = took(after_ms);
     match verdict {
-        Verdict::Passed => "done".to_owned(),
-        other => format!("{}: {}", other.word(), other_words(other)),
+        Verdict::Passed => format!("passed after {after}"),
+        Verdict::Failed { stage, cause, .. } => {
+            format!("FAILED at {stage} after {after}: {cause}; see bootgate attempt show {attempt}")
+        }
+        Verdict::Infra { error, .. } => format!("no verdict after {after}: {error}"),
+        Verdict::Skipped { reason } => format!("skipped: {reason}"),
+        other => format!("{} after {after}", other.word()),
     }
 }
 
-fn other_words(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Failed { stage, cause, .. } => format!("{stage}: {cause}"),
-        Verdict::Infra { error, .. } => error.clone(),
-        Verdict::Skipped { reason } => reason.clone(),
-        other => other.word().to_owned(),
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn event(attempt: &str, target: Option<&str>, kind: &str) -> (AttemptId, Event) {
+        let target = target.map_or_else(String::new, |target| format!("\"target\":\"{target}\","));
+        let text = format!(
+            "{{\"schema\":1,\"seq\":7,\"mono_us\":23000000,\"wall_us\":0,\"run\":\"{attempt}\",\"attempt\":\"{attempt}\",{target}{kind}}}"
+        );
+        (
+            serde_json::from_str(&format!("\"{attempt}\"")).unwrap(),
+            serde_json::from_str(&text).unwrap(),
+        )
+    }
+
+    fn told(log: &mut Log, (attempt, event): &(AttemptId, Event)) -> Option<String> {
+        let (who, text) = log.told(attempt, event)?;
+        Some(format!("{who}: {text}"))
+    }
+
+    const OPENED: &str =
+        "\"kind\":\"attempt-opened\",\"mac\":\"52:54:00:12:34:56\",\"mode\":\"flash-once\"";
+
+    #[test]
+    fn an_attempt_that_another_server_opened_ends_with_its_machines_name() {
+        let mut log = Log::new(Format::Text);
+        let done = event(
+            "a2",
+            Some("node1"),
+            "\"kind\":\"stage-entered\",\"stage\":\"done\",\"by\":\"every requirement is met\"",
+        );
+        assert_eq!(told(&mut log, &done), None);
+        let failed = event(
+            "a2",
+            None,
+            "\"kind\":\"run-finished\",\"verdict\":{\"verdict\":\"failed\",\"stage\":\"live\",\"cause\":{\"cause\":\"unexpected-reset\"},\"evidence\":[]}",
+        );
+        assert_eq!(
+            told(&mut log, &failed).unwrap(),
+            "node1: FAILED at live after 23.0 s: the target restarted unexpectedly; see bootgate attempt show a2"
+        );
+        let passed = event(
+            "a3",
+            Some("node1"),
+            "\"kind\":\"run-finished\",\"verdict\":{\"verdict\":\"passed\"}",
+        );
+        assert_eq!(
+            told(&mut log, &passed).unwrap(),
+            "node1: passed after 23.0 s"
+        );
+        assert!(log.machines.is_empty());
+    }
+
+    #[test]
+    fn a_new_attempt_says_why_where_that_is_news() {
+        let mut log = Log::new(Format::Text);
+        let begins = |reason: &str| format!("{OPENED},\"reason\":\"{reason}\"");
+        let first = event("a2", Some("52:54:00:12:34:56"), &begins("first contact"));
+        assert_eq!(
+            told(&mut log, &first).unwrap(),
+            "52:54:00:12:34:56: boots `flash-once`, attempt a2"
+        );
+        let again = event(
+            "a3",
+            Some("node1"),
+            &begins("iPXE asks again after the kernel was fetched"),
+        );
+        assert_eq!(
+            told(&mut log, &again).unwrap(),
+            "node1: boots `flash-once`, attempt a3 of 52:54:00:12:34:56: iPXE asks again after the kernel was fetched"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `bootgate serve`.
 
 mod config;
-mod holders;
+pub(crate) mod holders;
 mod log;
 mod others;
 mod resolve;

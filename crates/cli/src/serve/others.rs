@@ -3,11 +3,12 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bootgate_netboot::dhcp::DhcpMode;
+use bootgate_netboot::dhcp::{DhcpMode, SERVER_PORT};
 use bootgate_server::lab::LabConfig;
 use bootgate_store::{Store, StoreError};
 
 use super::config::Settings;
+use super::holders::holders;
 use crate::segment::{Answer, Station};
 
 /// How long other servers have to answer. dnsmasq looks for three seconds whether an address is in use before it
@@ -56,29 +57,45 @@ pub(super) fn strange_segments(
 /// Asks on every one of these interfaces at once. Blocks for [`WAIT`]. An interface that cannot be asked on is passed
 /// over: it cannot be served either, and that is told with its reason.
 pub(super) fn look(interfaces: &[String]) -> Vec<Other> {
-    let mut found = Vec::new();
+    let asked = ask(interfaces).into_iter();
+    let others = asked.flat_map(|(name, answers)| {
+        let others = answers.into_iter().map(move |answer| Other {
+            interface: name.clone(),
+            words: words(&answer),
+        });
+        others.collect::<Vec<_>>()
+    });
+    others.collect()
+}
+
+/// Those of the interfaces on which nobody answers, neither on the segment nor, as far as can be told, on this host,
+/// which does not hear its own servers. Blocks for [`WAIT`].
+pub(super) fn silent(interfaces: &[String]) -> Vec<String> {
+    let own = std::process::id();
+    let here = holders(SERVER_PORT, false);
+    let ours = format!("(process {own})");
+    if here.iter().any(|holder| !holder.ends_with(&ours)) {
+        return Vec::new();
+    }
+    let asked = ask(interfaces).into_iter();
+    let silent = asked.filter(|(_, answers)| answers.is_empty());
+    silent.map(|(name, _)| name).collect()
+}
+
+/// The answers on each interface that can be asked on.
+fn ask(interfaces: &[String]) -> Vec<(String, Vec<Answer>)> {
     std::thread::scope(|scope| {
+        let ask = |name: &str| Station::open(name)?.dhcp_servers(WAIT);
         let asked: Vec<_> = interfaces
             .iter()
-            .map(|name| {
-                (
-                    name,
-                    scope.spawn(|| Station::open(name)?.dhcp_servers(WAIT)),
-                )
-            })
+            .map(|name| (name, scope.spawn(move || ask(name))))
             .collect();
-        for (name, answers) in asked {
-            let answers = answers
-                .join()
-                .unwrap_or_else(|_| Ok(Vec::new()))
-                .unwrap_or_default();
-            found.extend(answers.iter().map(|answer| Other {
-                interface: name.clone(),
-                words: words(answer),
-            }));
-        }
-    });
-    found
+        let heard = asked.into_iter().filter_map(|(name, answers)| {
+            let answers = answers.join().ok()?.ok()?;
+            Some((name.clone(), answers))
+        });
+        heard.collect()
+    })
 }
 
 fn words(answer: &Answer) -> String {

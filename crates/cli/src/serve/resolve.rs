@@ -61,6 +61,7 @@ pub(super) fn resolve(settings: &Settings) -> Result<Resolved, Unusable> {
         .iter()
         .any(|interface| interface.beside_others);
     let mut notes = programs(settings, &mut lab);
+    notes.extend(same_network(&lab.interfaces));
     let over6 = lab.interfaces.iter().any(|one| one.server.ip6.is_some());
     if let (Some(subnet), false) = (lab.relayed6.first(), over6) {
         notes.push(format!(
@@ -144,6 +145,27 @@ fn not_there(name: &str) -> String {
         }
         _ => "list this host's interfaces with: ip link".to_owned(),
     }
+}
+
+/// Interfaces with addresses of one network: the servers themselves answer by the interface that was asked, all
+/// else on this host finds the network by one of them only.
+fn same_network(interfaces: &[LabInterface]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (index, one) in interfaces.iter().enumerate() {
+        for other in interfaces.iter().skip(index + 1) {
+            let (a, b) = (&one.server, &other.server);
+            let len = u32::from(a.prefix_len.min(b.prefix_len));
+            let mask = u32::MAX.checked_shl(32 - len).unwrap_or(0);
+            if (a.server_ip.to_bits() ^ b.server_ip.to_bits()) & mask == 0 {
+                notes.push(format!(
+                    "{} ({}/{}) and {} ({}/{}) are in overlapping networks: this host finds machines there by one of the two only; \
+                     give each segment a network of its own, or join the interfaces in a bridge and serve that",
+                    one.name, a.server_ip, a.prefix_len, other.name, b.server_ip, b.prefix_len
+                ));
+            }
+        }
+    }
+    notes
 }
 
 /// Finds the interfaces of each subnet.

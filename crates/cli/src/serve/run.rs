@@ -1,5 +1,6 @@
 //! The server, from start to stop.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -124,6 +125,9 @@ fn open(folder: &Path) -> Result<Arc<dyn Store>, Unusable> {
                 StoreError::Full { .. } => {
                     "make room on the disk, or name another folder with [state] folder"
                 }
+                StoreError::Storage { ref source, .. } if denied(&**source) => {
+                    "run as root or as the user whose folder it is, or name another one with [state] folder"
+                }
                 _ => "name a folder that this user may write with [state] folder",
             };
             Err(Unusable {
@@ -132,6 +136,11 @@ fn open(folder: &Path) -> Result<Arc<dyn Store>, Unusable> {
             })
         }
     }
+}
+
+fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// Makes sure that nobody else gives out addresses where this server is about to begin with it.
@@ -150,12 +159,8 @@ async fn alone(
         .filter(|interface| interface.dhcp == DhcpMode::Proxy);
     let proxies: Vec<String> = proxies.map(|interface| interface.name.clone()).collect();
     if !proxies.is_empty() {
-        tokio::task::spawn_blocking(move || {
-            let found = others::look(&proxies);
-            for name in proxies
-                .iter()
-                .filter(|name| found.iter().all(|other| other.interface != **name))
-            {
+        aside(move || {
+            for name in others::silent(&proxies) {
                 let text =
                     format!("no DHCP server answers on {name}: a proxy is of use beside one only");
                 log::line("warning", &text);
@@ -172,7 +177,7 @@ async fn alone(
         .filter(|name| !strange.contains(name))
         .collect();
     if !rest.is_empty() {
-        tokio::task::spawn_blocking(move || {
+        aside(move || {
             for other in others::look(&rest) {
                 let text = format!(
                     "ANOTHER DHCP SERVER on {}: {}",
@@ -200,6 +205,11 @@ async fn alone(
         ),
         hint: "two of them give machines wrong addresses: set dhcp = \"proxy\" to work beside it, switch it off, or set beside_others = true where both are meant to be".to_owned(),
     })
+}
+
+/// Looks at a segment beside all else; a server that ends does not wait for it.
+fn aside(look: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(look);
 }
 
 fn not_started(error: &StartError) -> Unusable {

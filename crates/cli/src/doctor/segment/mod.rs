@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use bootgate_events::MacAddr;
 use bootgate_hostnet::host::HostInterface;
+use bootgate_netboot::dhcp::SERVER_PORT;
 use serde_json::{Value, json};
 
 use crate::args::{DoctorArgs, Format};
 use crate::exit::{self, INFRA};
 use crate::segment::{Answer, Question, Station};
+use crate::serve::holders::holders;
 
 /// The clients that are played: a name, the architecture of option 93, and the vendor class (RFC 4578, UEFI 2.x HTTP
 /// Boot). The first is an operating system.
@@ -131,6 +133,8 @@ struct Segment<'a> {
     /// This host's own address on the interface, where it has one.
     own: Option<Ipv4Addr>,
     servers: BTreeMap<Ipv4Addr, Server>,
+    /// Programs of this host that have the DHCP servers' port: what they say is not heard here.
+    here: Vec<String>,
     wait: Duration,
 }
 
@@ -179,6 +183,7 @@ fn look(
             .first()
             .map(|(address, _)| *address),
         servers: servers(answers),
+        here: holders(SERVER_PORT, false),
         wait,
     };
     who_serves(&segment, findings);
@@ -238,6 +243,11 @@ fn who_serves(segment: &Segment<'_>, findings: &mut Findings) {
         .map(|(address, server)| format!("{address} ({})", server.mac))
         .collect();
     match full.as_slice() {
+        [] if segment.servers.is_empty() && !segment.here.is_empty() => findings.note(
+            "dhcp",
+            format!("no DHCP server answers from elsewhere; {} on this host may serve this segment", segment.here.join(" and ")),
+            "a host does not hear its own servers this way: run this on another host of the segment",
+        ),
         [] if segment.servers.is_empty() => findings.fault(
             "dhcp",
             "no DHCP server answers".to_owned(),
