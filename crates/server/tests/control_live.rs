@@ -282,6 +282,18 @@ async fn explain_says_what_a_machine_would_get_and_what_it_was_told() {
         assert!(text.contains(part), "no {part}: {text}");
     }
     assert!(!text.contains("last reply"), "{text}");
+    assert_eq!(told["steps"][0]["about"], "asks as");
+    assert_eq!(told["steps"][0]["found"], "`iPXE`, architecture `7`");
+    // Behind a relay that no subnet is for.
+    let (_, told) = ask(&server, "GET", &about(MAC, "relay=192.0.2.1"), Value::Null).await;
+    let asked = told["steps"][0]["found"].as_str().unwrap();
+    assert!(asked.ends_with("by relay `192.0.2.1`"), "{asked}");
+    assert!(
+        told["outcome"].as_str().unwrap().starts_with("no reply"),
+        "{told}"
+    );
+    let (status, told) = ask(&server, "GET", &about(MAC, "relay=here"), Value::Null).await;
+    assert_eq!(status, 422, "{told}");
 
     lab.power_on(MAC);
     lab.wait_for("dhcp-received").await;

@@ -418,6 +418,7 @@ async fn what_is_explained_is_what_is_done() {
     lab.lab.arm_flash(&MAC, &order(), false).unwrap();
     let explain = |class: &str| {
         let asking = AskingAs {
+            relay: None,
             architecture: Some(7),
             class: Some(class.to_owned()),
             interface: None,

@@ -107,10 +107,7 @@ impl Responder {
         let mut trace = Trace(Some(Vec::new()));
         let told = self.walk(now, asked, machines, &mut trace);
         let outcome = match told {
-            Ok((Some(reply), _)) => {
-                trace.step("reply", || reply.reason.to_string());
-                in_words(&reply)
-            }
+            Ok((Some(reply), _)) => in_words(&reply),
             Ok((None, Some(dropped))) | Err(dropped) => {
                 format!("no reply ({}): {dropped}", dropped.reason)
             }
@@ -157,7 +154,7 @@ impl Responder {
             trace.step("machine", || match machines.machine(&client.mac) {
                 None => "unknown".to_owned(),
                 Some(machine) if machine.note.is_empty() => "known".to_owned(),
-                Some(machine) => format!("known: {}", machine.note),
+                Some(machine) => machine.note,
             });
         }
         if let Some(code) = decision.architecture {

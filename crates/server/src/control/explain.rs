@@ -17,7 +17,8 @@ use crate::lab::{AskingAs, now};
 const BATCH: usize = 256;
 
 /// What `as` may say.
-const AS: &str = "`arch=7`, `class=PXEClient` and `interface=eth1`, joined by commas";
+const AS: &str =
+    "`arch=7`, `class=PXEClient`, `interface=eth1` and `relay=10.0.8.1`, joined by commas";
 
 /// What to explain.
 #[derive(Debug, Default, Deserialize)]
@@ -47,7 +48,7 @@ pub(super) async fn explain(
     .await
 }
 
-/// Reads `arch=7,class=iPXE,interface=eth1`.
+/// Reads `arch=7,class=iPXE,interface=eth1,relay=10.0.8.1`.
 fn asking_as(text: &str) -> Result<AskingAs, Refusal> {
     let mut asking = AskingAs::default();
     for part in text
@@ -73,6 +74,15 @@ fn asking_as(text: &str) -> Result<AskingAs, Refusal> {
             }
             "class" => asking.class = Some(value.to_owned()),
             "interface" => asking.interface = Some(value.to_owned()),
+            "relay" => {
+                let address = value.parse().map_err(|_| {
+                    Refusal::bad(
+                        format!("relay `{value}` is not an IPv4 address"),
+                        "the relay's own address on the machine's segment (giaddr)",
+                    )
+                })?;
+                asking.relay = Some(address);
+            }
             _ => return Err(bad()),
         }
     }

@@ -1,13 +1,13 @@
 //! What can be asked of a lab's server while it runs.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bootgate_api::{BootMode, ExplainStep, Explanation, FlashOrder, Machine, UnixMicros};
 use bootgate_events::{AttemptId, Event, MacAddr};
-use bootgate_netboot::dhcp::{Asked, InterfaceId};
+use bootgate_netboot::dhcp::{Asked, DhcpMode, InterfaceId};
 use bootgate_store::{MachineChange, Store, StoreError};
 use tokio::sync::broadcast;
 
@@ -58,6 +58,27 @@ pub struct AskingAs {
     pub class: Option<String>,
     /// The interface it asks on; `None`: the first that is served.
     pub interface: Option<String>,
+    /// The relay its message comes by; `None`: it is on the interface's own segment.
+    pub relay: Option<Ipv4Addr>,
+}
+
+impl AskingAs {
+    /// The same in words, with the architecture that it was last seen with.
+    fn in_words(&self, last: Option<u16>) -> String {
+        let class = match self.class.as_deref() {
+            None => "`PXEClient`, since nothing else was said".to_owned(),
+            Some("") => "an operating system".to_owned(),
+            Some(class) => format!("`{class}`"),
+        };
+        let architecture = match (self.architecture, last) {
+            _ if self.class.as_deref() == Some("") => String::new(),
+            (Some(code), _) => format!(", architecture `{code}`"),
+            (None, Some(code)) => format!(", architecture `{code}` as when it was last seen"),
+            (None, None) => ", architecture not told".to_owned(),
+        };
+        let relay = self.relay.map(|relay| format!(", by relay `{relay}`"));
+        class + &architecture + &relay.unwrap_or_default()
+    }
 }
 
 /// A DHCP server that is not ours.
@@ -225,6 +246,7 @@ impl Lab {
     /// The interface is none that is served.
     pub fn explain(&self, mac: &MacAddr, asking: &AskingAs) -> Result<Explanation, StoreError> {
         let machine = self.parts.known.machine(mac);
+        let machine = machine.or_else(|| self.parts.known.discovered(mac));
         let last = machine.as_ref().and_then(|machine| machine.architecture);
         let class = asking.class.clone();
         let mut asked = Asked::new(*mac);
@@ -240,6 +262,7 @@ impl Lab {
         if class.as_deref() != Some("") {
             asked.architectures = asking.architecture.or(last).into_iter().collect();
         }
+        asked.giaddr = asking.relay;
         let shared = &self.parts.shared;
         let now = shared.now();
         let responder = shared.responder();
@@ -256,7 +279,20 @@ impl Lab {
             asked.interface = InterfaceId(index);
         }
         let mut explanation = responder.explain(now, &asked, &*shared.lookup);
+        let served = responder.config().interfaces.get(asked.interface.0);
+        let off = served.is_some_and(|served| served.mode == DhcpMode::Off);
         drop(responder);
+        let mut step = |place: usize, about: &str, found: String| {
+            let about = about.to_owned();
+            explanation
+                .steps
+                .insert(place, ExplainStep { about, found });
+        };
+        step(0, "asks as", asking.in_words(last));
+        if off {
+            let found = "another DHCP server names them; `bootgate serve --dhcp-settings` prints what to put there";
+            step(2, "boot files", found.to_owned());
+        }
         let attempt = match self.parts.known.attempt(mac) {
             Some(attempt) => format!("`{attempt}` is open"),
             None => "none is open".to_owned(),
@@ -265,7 +301,7 @@ impl Lab {
             about: "attempt".to_owned(),
             found: attempt,
         });
-        if let Some(machine) = machine {
+        if let Some(machine) = machine.filter(|_| class.as_deref() != Some("")) {
             explanation.steps.push(ExplainStep {
                 about: "script".to_owned(),
                 found: self.script_in_words(&machine),

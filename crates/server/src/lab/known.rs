@@ -145,13 +145,20 @@ pub(super) fn stranger(mac: MacAddr, boot: BootMode) -> Machine {
     }
 }
 
+impl Known {
+    /// The machine that this address would be by its first boot; `None` where none becomes known by itself.
+    pub(super) fn discovered(&self, mac: &MacAddr) -> Option<Machine> {
+        Some(stranger(*mac, self.rules.discovery.clone()?))
+    }
+}
+
 impl MachineLookup for Known {
     fn machine(&self, mac: &MacAddr) -> Option<BootMachine> {
         let known = Known::machine(self, mac);
         let found = known.is_some();
         let machine = match known {
             Some(machine) => machine,
-            None => stranger(*mac, self.rules.discovery.clone()?),
+            None => self.discovered(mac)?,
         };
         let next = self.next(&machine);
         let mode = machine.boot.name();
@@ -162,7 +169,9 @@ impl MachineLookup for Known {
             _ => format!("mode `{mode}`"),
         };
         if !found {
-            note = format!("not known, so discovered into {note}");
+            note = format!("unknown so far; by its first boot it becomes known in {note}");
+        } else {
+            note = format!("known, {note}");
         }
         Some(BootMachine {
             netboot: !self.silent(&next),
