@@ -51,7 +51,7 @@ pub(crate) async fn attempt(command: AttemptCommand) -> Done {
             reach,
         } => {
             let client = Client::reach(&reach.state).await?;
-            export::export(&client, &attempt.attempt, out.as_deref()).await?;
+            export::export(&client, &attempt.attempt, out.as_deref(), reach.format).await?;
         }
     }
     Ok(ExitCode::SUCCESS)

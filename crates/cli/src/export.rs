@@ -6,12 +6,30 @@ use std::path::{Path, PathBuf};
 
 use bootgate_api::Attempt;
 use bootgate_api::control::paths;
+use serde::Serialize;
 
+use crate::args::Format;
 use crate::client::{Client, Trouble};
 use crate::exit;
+use crate::table;
+
+/// What was exported.
+#[derive(Serialize)]
+struct Exported {
+    attempt: String,
+    folder: String,
+    events: u64,
+    /// Whether it has its verdict.
+    complete: bool,
+}
 
 /// Writes a run folder that can be judged again: the events, and the reports made from them.
-pub(crate) async fn export(client: &Client, who: &str, out: Option<&Path>) -> Result<(), Trouble> {
+pub(crate) async fn export(
+    client: &Client,
+    who: &str,
+    out: Option<&Path>,
+    format: Format,
+) -> Result<(), Trouble> {
     let attempt: Attempt = client.get(&paths::attempt(who)).await?;
     let folder = match out {
         Some(out) => out.to_owned(),
@@ -34,15 +52,15 @@ pub(crate) async fn export(client: &Client, who: &str, out: Option<&Path>) -> Re
     let unfinished = folder.join(".events.jsonl.unfinished");
     let count = write(client, &attempt, &unfinished, &trouble).await?;
     fs::rename(&unfinished, &log).map_err(|error| trouble("write", &log, &error))?;
-    let shown = folder.display();
-    exit::say(&format!(
-        "wrote {count} events and their reports into {shown}"
-    ));
+    let exported = Exported {
+        attempt: attempt.id.to_string(),
+        folder: folder.display().to_string(),
+        events: count,
+        complete: attempt.finished.is_some(),
+    };
     match bootgate_harness::replay(&folder) {
         Ok(replay) => {
-            if attempt.finished.is_none() {
-                exit::say("the attempt has no verdict yet: it goes on");
-            }
+            table::print(format, &exported, show)?;
             for difference in &replay.differences {
                 exit::complain(
                     &format!("the log's conclusions do not follow from its facts: {difference}"),
@@ -52,6 +70,16 @@ pub(crate) async fn export(client: &Client, who: &str, out: Option<&Path>) -> Re
             Ok(())
         }
         Err(error) => Err(Trouble::infra(error.to_string(), error.hint())),
+    }
+}
+
+fn show(exported: &Exported) {
+    let Exported { events, folder, .. } = exported;
+    exit::say(&format!(
+        "wrote {events} events and their reports into {folder}"
+    ));
+    if !exported.complete {
+        exit::say("the attempt has no verdict yet: it goes on");
     }
 }
 

@@ -215,7 +215,9 @@ fn show(machine: &Machine) {
         facts.add("label", format!("{key}={value}"));
     }
     if let Some(architecture) = machine.architecture {
-        facts.add("architecture", architecture.to_string());
+        let table = bootgate_netboot::policy::ArchTable::with_ipxe();
+        let name = table.name(architecture);
+        facts.add("architecture", format!("{name} ({architecture})"));
     }
     let how = if machine.discovered {
         ", by itself"

@@ -4,12 +4,20 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bootgate_api::control::{Backup, paths};
-use bootgate_store::sqlite;
+use bootgate_store::{StoreError, sqlite};
+use serde::Serialize;
 
 use crate::args::{Reach, StateCommand};
 use crate::client::{Client, Done, Trouble, trouble_with};
 use crate::exit;
 use crate::table;
+
+/// What a restore did.
+#[derive(Serialize)]
+struct Restored {
+    state: String,
+    from: String,
+}
 
 /// Copies what is stored, there and back.
 pub(crate) async fn state(command: StateCommand) -> Done {
@@ -40,10 +48,22 @@ async fn backup(file: &Path, reach: &Reach) -> Done {
 fn restore(file: &Path, reach: &Reach) -> Done {
     match sqlite::restore(file, &reach.state) {
         Ok(()) => {
-            let (file, state) = (file.display(), reach.state.display());
-            exit::say(&format!("{state} is as {file} says"));
+            let restored = Restored {
+                state: reach.state.display().to_string(),
+                from: file.display().to_string(),
+            };
+            table::print(reach.format, &restored, |restored| {
+                exit::say(&format!(
+                    "the state in {} is that of {} now",
+                    restored.state, restored.from
+                ));
+            })?;
             Ok(ExitCode::SUCCESS)
         }
+        Err(StoreError::InUse { .. }) => Err(Trouble::infra(
+            format!("restore `{}`: the server runs", file.display()),
+            "stop it, restore, and start it again: it has the state in its memory",
+        )),
         Err(error) => Err(trouble_with(&reach.state, &error)),
     }
 }

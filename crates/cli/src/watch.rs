@@ -43,7 +43,7 @@ pub(crate) async fn one(client: &Client, who: &str, format: Format) -> Done {
         Some(verdict) => Ok(ExitCode::from(verdict.exit_code())),
         None if client.is_live() => Err(Trouble::infra(
             "the server stopped before the attempt had a verdict",
-            "the attempt goes on when the server runs again",
+            format!("the attempt goes on when the server runs again: bootgate attempt watch {id}"),
         )),
         None => Err(Trouble::infra(
             "no server runs, and the attempt has no verdict",
@@ -88,7 +88,15 @@ async fn next_of(client: &Client, who: &str) -> Result<String, Trouble> {
             return Ok(event.run.to_string());
         }
     }
-    Err(Trouble::infra("the server stopped", ""))
+    Err(stopped())
+}
+
+/// What there is to say when the server ended while somebody followed it.
+fn stopped() -> Trouble {
+    Trouble::infra(
+        "the server stopped",
+        "open attempts go on when it runs again; follow them then",
+    )
 }
 
 /// Follows all that happens until the server stops.
@@ -115,7 +123,7 @@ pub(crate) async fn all(client: &Client, format: Format) -> Done {
             followed.remove(&run);
         }
     }
-    Err(Trouble::infra("the server stopped", ""))
+    Err(stopped())
 }
 
 /// Lines of an attempt, with what happened in it before `event`.
@@ -127,7 +135,7 @@ async fn begin(client: &Client, event: &Event) -> Result<Plain<Named<Stdout>>, T
     let name = machine.and_then(|machine| machine.name);
     let name = name.unwrap_or_else(|| attempt.mac.to_string());
     let name = bootgate_report::words::short(&name, NAME);
-    let mut plain = Plain::following(Named::new(&name, NAME, std::io::stdout()));
+    let mut plain = Plain::one_of_several(Named::new(&name, NAME, std::io::stdout()));
     if event.seq > 0 {
         let mut lines = client.lines(&paths::events(id)).await?;
         while let Some(line) = lines.next().await? {

@@ -355,11 +355,26 @@ fn a_copy_goes_there_and_back() {
     assert_eq!(state.run(&["machine", "forget", "node1"]).0, 0);
     let (code, told) = state.run(&["state", "restore", copy.to_str().unwrap()]);
     assert_eq!(code, 3, "{told}");
+    assert!(
+        told.contains("the server runs") && told.contains("stop it"),
+        "{told}"
+    );
     served.stop();
     assert_ne!(state.told(&["machine", "list"]), before);
     let (code, told) = state.run(&["state", "restore", copy.to_str().unwrap()]);
     assert_eq!(code, 0, "{told}");
     assert_eq!(state.told(&["machine", "list"]), before);
+    let again = [
+        "state",
+        "restore",
+        copy.to_str().unwrap(),
+        "--format",
+        "json",
+    ];
+    let (code, told) = state.run(&again);
+    assert_eq!((code, told.lines().count()), (0, 1), "{told}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["from"].as_str(), copy.to_str());
     let (code, told) = state.run(&["state", "restore", "/etc/hostname"]);
     assert_eq!(code, 3, "{told}");
     assert_eq!(state.told(&["machine", "list"]), before);

@@ -173,7 +173,10 @@ async fn a_boot_is_followed_until_its_verdict_and_judged_again_elsewhere() {
         "{lines:#?}"
     );
     assert!(!lines.iter().any(|line| line.contains(&OTHER.to_string())));
-    all.line("node7 ").await;
+    let line = all.line("| ").await;
+    assert!(!line.contains("1 target"), "{line}");
+    let line = all.line("writing 100 %").await;
+    assert_eq!(line.matches("node7").count(), 1, "{line}");
     all.line("Passed").await;
 
     // What is exported stands for itself.
@@ -184,6 +187,9 @@ async fn a_boot_is_followed_until_its_verdict_and_judged_again_elsewhere() {
     for name in ["events.jsonl", "verdict.json", "junit.xml", "report.html"] {
         assert!(out.join(name).is_file(), "{name}");
     }
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("does not see the machine"));
+    assert!(!page.contains("The console stayed silent"));
     let replay = ["report", "--replay", out.to_str().unwrap()];
     let replayed = std::process::Command::new(env!("CARGO_BIN_EXE_bootgate"))
         .args(replay)
@@ -203,6 +209,11 @@ async fn a_boot_is_followed_until_its_verdict_and_judged_again_elsewhere() {
     live.stop().await;
     let (code, lines) = all.end().await;
     assert_eq!(code, 3, "{lines:#?}");
+    let text = lines.join("\n");
+    assert!(
+        text.contains("error: the server stopped\n hint: open attempts go on"),
+        "{text}"
+    );
     // The record outlives the server.
     let (code, told) = state.run(&["attempt", "watch", "node7"]);
     assert_eq!(code, 0, "{told}");
@@ -277,6 +288,22 @@ async fn an_open_attempt_of_a_stopped_server_is_not_waited_for() {
     let (code, told) = state.run(&["attempt", "export", "a1", "--out", out.to_str().unwrap()]);
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("goes on"), "{told}");
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("there is no verdict yet"));
+    let out = folder.path().join("export-again");
+    let export = [
+        "attempt",
+        "export",
+        "a1",
+        "--out",
+        out.to_str().unwrap(),
+        "--format",
+        "json",
+    ];
+    let (code, told) = state.run(&export);
+    assert_eq!(code, 0, "{told}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["complete"], false);
     let (code, told) = state.run(&["attempt", "watch", "nobody"]);
     assert_eq!(code, 2, "{told}");
     assert!(told.contains("no machine is named `nobody`"), "{told}");

@@ -17,6 +17,8 @@ pub struct Plain<W> {
     out: W,
     story: Story,
     moves: Option<Moves>,
+    /// Whether whoever writes the lines out names the machine, so that they need not.
+    named: bool,
 }
 
 /// What was last told of bytes that move.
@@ -32,6 +34,7 @@ impl<W: Write + Send + Sync> Plain<W> {
             out,
             story: Story::default(),
             moves: None,
+            named: false,
         }
     }
 
@@ -44,8 +47,22 @@ impl<W: Write + Send + Sync> Plain<W> {
         }
     }
 
+    /// The same for one of several boots that are followed side by side: `out` names the machine in each line, so
+    /// the lines themselves do not, and no summary closes them.
+    pub fn one_of_several(out: W) -> Self {
+        Self {
+            named: true,
+            ..Self::following(out)
+        }
+    }
+
     fn line(&mut self, event: &Event, text: &str) {
         let at = text::seconds(event.mono_ms());
+        if self.named {
+            // A reader that went away must not end the run.
+            let _ = writeln!(self.out, "{at:>8}  {}", text::harmless(text));
+            return;
+        }
         let who = event
             .target
             .as_ref()
@@ -74,6 +91,9 @@ impl<W: Write + Send + Sync> Reporter for Plain<W> {
     fn event(&mut self, event: &Event, _console: &[u8]) {
         self.story.add(event);
         let Some(kind) = event.kind() else { return };
+        if self.named && matches!(kind, EventKind::RunStarted { .. }) {
+            return;
+        }
         if let Some(text) = headline(kind) {
             self.line(event, &text);
         } else if let Some(text) = self.moves.as_mut().and_then(|moves| moves.told(kind)) {
@@ -84,7 +104,7 @@ impl<W: Write + Send + Sync> Reporter for Plain<W> {
                 self.line(event, &format!("  {text}"));
             }
         }
-        if matches!(kind, EventKind::RunFinished { .. }) {
+        if matches!(kind, EventKind::RunFinished { .. }) && !self.named {
             let summary = format!("\n{}", summary(&self.story));
             let _ = self.out.write_all(summary.as_bytes());
         }

@@ -48,6 +48,7 @@ struct Target {
     tail: Vec<ConsoleRow>,
     cut: bool,
     missing: bool,
+    in_lab: bool,
 }
 
 #[derive(Serialize)]
@@ -91,7 +92,7 @@ impl Page {
         let common = Table::of(rows::rows(events, None, &Groups::of(None, 0)));
         Self {
             scenario: story.scenario.clone(),
-            outcome: Outcome::of(story.verdict.as_ref(), story, &common),
+            outcome: Outcome::of(story.verdict.as_ref(), in_lab(events), story, &common),
             facts: facts(story),
             targets: story
                 .targets
@@ -124,7 +125,13 @@ fn facts(story: &Story) -> Vec<(&'static str, String)> {
         ("accelerator", accel),
         ("deadlines", scale),
         ("QEMU", host.qemu_version.clone().unwrap_or_default()),
-        ("host", format!("Linux {}{cores}", host.kernel)),
+        (
+            "host",
+            match host.kernel.as_str() {
+                "" => String::new(),
+                kernel => format!("Linux {kernel}{cores}"),
+            },
+        ),
         ("bootgate", story.version.clone()),
         ("run", story.run.clone()),
     ]
@@ -140,11 +147,15 @@ fn wall(us: u64) -> String {
 }
 
 impl Outcome {
-    fn of(verdict: Option<&Verdict>, story: &Story, table: &Table) -> Self {
+    fn of(verdict: Option<&Verdict>, in_lab: bool, story: &Story, table: &Table) -> Self {
         let Some(verdict) = verdict else {
+            let why = match in_lab {
+                true => "there is no verdict yet: the attempt went on when this was written",
+                false => "the log ends before a verdict: the run was killed",
+            };
             return Self {
                 word: "no verdict",
-                sentence: "the log ends before a verdict: the run was killed".to_owned(),
+                sentence: why.to_owned(),
                 hint: None,
                 evidence: Vec::new(),
             };
@@ -180,13 +191,16 @@ impl Target {
         let began = target.stages.first().map_or(0, |span| span.start_ms);
         let console = Console::read(folder, name, events);
         let marks = Marks::of(target, events);
+        let in_lab = in_lab(events);
+        let facts = &target.facts;
         Self {
             name: name.to_string(),
-            facts: format!(
-                "{} · {} · {}",
-                target.facts.firmware, target.facts.driver, target.facts.mac
-            ),
-            outcome: Outcome::of(story.verdict_on(target), story, &table),
+            facts: match in_lab {
+                true => format!("{} · {}", facts.firmware, facts.mac),
+                false => format!("{} · {} · {}", facts.firmware, facts.driver, facts.mac),
+            },
+            in_lab,
+            outcome: Outcome::of(story.verdict_on(target), in_lab, story, &table),
             took: text::took(ended.saturating_sub(began)),
             stage: target.stage().map(|s| s.to_string()).unwrap_or_default(),
             lanes,
@@ -201,6 +215,13 @@ impl Target {
             missing: console.missing,
         }
     }
+}
+
+/// Whether a boot server recorded this, which sees no console.
+fn in_lab(events: &[Event]) -> bool {
+    events
+        .iter()
+        .any(|event| matches!(event.kind(), Some(EventKind::AttemptOpened { .. })))
 }
 
 fn stages(story: &Story, target: &TargetStory) -> Vec<StageRow> {
