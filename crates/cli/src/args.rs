@@ -21,7 +21,10 @@ pub(crate) use operator::{
         bootgate doctor\n  \
         bootgate check fixtures/scenarios/uefi-flash.toml\n  \
         bootgate run fixtures/scenarios/uefi-flash.toml --out out/uefi\n  \
-        bootgate report --replay out/uefi"
+        bootgate report --replay out/uefi\n  \
+        bootgate doctor --segment eth1              (a laboratory: who serves this segment)\n  \
+        bootgate serve --config serve.toml          (serve it)\n  \
+        bootgate attempt watch                      (and see machines boot)"
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -42,20 +45,41 @@ pub(crate) enum Command {
     /// Serve the machines of a laboratory on real network interfaces, until told to stop.
     Serve(ServeArgs),
     /// List, show and change the machines of a laboratory.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+            bootgate machine list\n  \
+            bootgate machine arm node1 --image debian-12 --disk serial=S4EWNX0\n  \
+            bootgate machine show node1"
+    )]
     Machine(MachineCommand),
     /// List, show, follow and export boot attempts.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+            bootgate attempt list --machine node1\n  \
+            bootgate attempt show a12                   (short for a0000000012)\n  \
+            bootgate attempt watch node1"
+    )]
     Attempt(AttemptCommand),
     /// List and forget leases.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  bootgate lease list\n  bootgate lease forget 10.0.0.13"
+    )]
     Lease(LeaseCommand),
     /// Say why a machine gets its reply, step by step, or what it would get.
     Explain(ExplainArgs),
-    /// Say how the server is.
+    /// Say how the server is: where it listens, other DHCP servers, what it left unanswered.
+    #[command(after_help = "Example:\n  bootgate status")]
     Status(StatusArgs),
     /// Copy what the server stores, there and back.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+            bootgate state backup /srv/backup/lab.db\n  \
+            bootgate state restore /srv/backup/lab.db    (while no server runs)"
+    )]
     State(StateCommand),
     /// Wake a machine by its network interface (Wake-on-LAN).
     #[command(after_help = "Example:\n  bootgate wol 52:54:00:12:34:56 --interface enp3s0")]

@@ -67,6 +67,10 @@ fn help_shows_examples_and_exit_codes() {
         let (code, told, _) = bootgate(&[command, "--help"]);
         assert_eq!(code, Some(0));
         assert!(told.contains("Usage: bootgate"), "{told}");
+        assert!(
+            command == "media" || told.contains("Example"),
+            "no example of {command}"
+        );
     }
 }
 
@@ -94,7 +98,19 @@ fn completions_are_written_for_shells() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, told, _) = bootgate(&["completions", shell]);
         assert_eq!(code, Some(0));
-        assert!(told.contains("bootgate"), "{shell}");
+        for command in [
+            "serve", "machine", "attempt", "lease", "explain", "status", "state", "wol",
+        ] {
+            assert!(told.contains(command), "no {command} for {shell}");
+        }
+        for part in ["forget", "watch", "--segment", "--dhcp-settings", "backup"] {
+            let part = match shell {
+                // fish is told options without their hyphens.
+                "fish" => part.trim_start_matches("--"),
+                _ => part,
+            };
+            assert!(told.contains(part), "no {part} for {shell}");
+        }
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) enum MachineCommand {
         reach: Reach,
     },
     /// Let a machine try its flash again after too many tries that failed.
+    #[command(after_help = "Example:\n  bootgate machine retry node1")]
     Retry {
         #[command(flatten)]
         machine: MachineArg,
@@ -79,6 +80,7 @@ pub(crate) enum MachineCommand {
         reach: Reach,
     },
     /// Forget a machine. Its attempts stay.
+    #[command(after_help = "Example:\n  bootgate machine forget 52:54:00:12:34:56")]
     Forget {
         #[command(flatten)]
         machine: MachineArg,
@@ -86,6 +88,7 @@ pub(crate) enum MachineCommand {
         reach: Reach,
     },
     /// Wake a machine by its network interface (Wake-on-LAN).
+    #[command(after_help = "Example:\n  bootgate machine wake node1")]
     Wake {
         #[command(flatten)]
         machine: MachineArg,
@@ -226,6 +229,7 @@ pub(crate) enum LeaseCommand {
         reach: Reach,
     },
     /// Forget an address: another machine may get it at once.
+    #[command(after_help = "Example:\n  bootgate lease forget 10.0.0.13")]
     Forget {
         /// The address.
         #[arg(value_name = "ADDRESS")]
@@ -238,11 +242,13 @@ pub(crate) enum LeaseCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     bootgate explain node1\n  \
-    bootgate explain 52:54:00:12:34:56 --as 'arch=7,class=HTTPClient,interface=eth1'")]
+    bootgate explain 52:54:00:12:34:56 --as 'arch=7,class=HTTPClient,interface=eth1'\n  \
+    bootgate explain 52:54:00:12:34:56 --as class=iPXE    (what its second request gets)\n  \
+    bootgate explain 52:54:00:12:34:56 --as class=        (as an operating system)")]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArg,
-    /// How it asks: `arch=7` (option 93), `class=iPXE`, `interface=eth1`, joined by commas.
+    /// How it asks: `arch=7` (option 93), `class=iPXE`, `interface=eth1`, `relay=10.0.8.1`, joined by commas.
     #[arg(long = "as", value_name = "K=V,...")]
     pub(crate) asking: Option<String>,
     #[command(flatten)]
@@ -266,6 +272,7 @@ pub(crate) enum StateCommand {
         reach: Reach,
     },
     /// Put a copy in the place of all that is stored. The server must be stopped.
+    #[command(after_help = "Example:\n  bootgate state restore /srv/backup/lab.db")]
     Restore {
         /// A file that `state backup` wrote.
         file: PathBuf,
