@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use bootgate_api::{BootMode, Machine, UnixMicros};
-use bootgate_events::{DhcpFacts, EventKind, MacAddr, PowerCause, Verdict};
+use bootgate_events::{DhcpFacts, EventKind, MacAddr, PowerCause};
 use bootgate_store::{Discovered, Discovery, NewAttempt, StoreError};
 
 use super::super::ForeignServer;
-use super::super::decide::{self, By, Contact, Latest, Meaning, Next};
+use super::super::decide::{self, By, Contact, Meaning, Next};
 use super::super::known::stranger;
 use super::calls::plain;
 use super::open::{Open, begins_talk, started, target_name};
-use super::{LEASES_KEPT_US, PRUNE_EVERY, Recorder, remember};
+use super::{Recorder, remember};
 use crate::Fact;
 use crate::desk::BootLoader;
 
@@ -312,6 +312,9 @@ impl Recorder {
         let Some(open) = self.open.get(mac) else {
             return;
         };
+        if open.verdict().is_some() {
+            return self.close(mac);
+        }
         let machine = self.parts.known.machine(mac);
         let latest = open.latest(machine.as_ref());
         let kind = if latest.ordered_anew && latest.scripts == 0 {
@@ -340,80 +343,6 @@ impl Recorder {
         if self.parts.known.silent(&next) {
             let how = "no bootfile".to_owned();
             self.record(mac, EventKind::LocalBootServed { mac: *mac, how });
-        }
-    }
-
-    /// The attempt is over: its last event, then its verdict.
-    pub(super) fn close(&mut self, mac: &MacAddr) {
-        let Some(mut open) = self.open.remove(mac) else {
-            return;
-        };
-        let now_us = self.clock.now_us();
-        let verdict = open.target_verdict();
-        if !open.ended {
-            let last = EventKind::RunFinished {
-                verdict: verdict.verdict.clone(),
-            };
-            open.take(last, now_us, &mut self.log);
-        }
-        self.parts.known.set_open(*mac, None);
-        let sent = open.attempt.local && verdict.verdict == Verdict::Passed;
-        let disk_turn_us = match open.disk_turn {
-            // The time runs from the first hand-over, so that it ends.
-            true => self.over.get(mac).and_then(|before| before.disk_turn_us),
-            false => sent.then_some(now_us),
-        };
-        let latest = Latest {
-            open: false,
-            disk_turn_us,
-            ..open.latest(None)
-        };
-        remember(&mut self.over, *mac, latest);
-        let at = UnixMicros(now_us);
-        self.unfinished.push((open.attempt.id, *mac, verdict, at));
-        self.flush();
-        self.finish_all();
-    }
-
-    /// Stores the verdicts of attempts that are over. A storage that fails is tried again.
-    pub(super) fn finish_all(&mut self) {
-        // Events come before the verdict that follows from them.
-        if self.unfinished.is_empty() || !self.log.is_empty() || self.retry.is_some() {
-            return;
-        }
-        for (attempt, mac, verdict, at) in std::mem::take(&mut self.unfinished) {
-            let stored = self
-                .parts
-                .store
-                .finish_attempt(&attempt, &verdict, at)
-                .and_then(|_| self.parts.known.refresh(&*self.parts.store, &mac));
-            match stored {
-                Ok(_) => {
-                    self.finished += 1;
-                    self.works();
-                }
-                Err(error @ StoreError::Refused { .. }) => tracing::error!("{error}"),
-                Err(error) => {
-                    self.fails(&error);
-                    self.unfinished.push((attempt, mac, verdict, at));
-                }
-            }
-        }
-        if self.finished >= PRUNE_EVERY {
-            self.finished = 0;
-            self.prune();
-        }
-    }
-
-    /// Forgets what is old. It is tried again later where it fails.
-    fn prune(&self) {
-        let before = self.clock.now_us().saturating_sub(LEASES_KEPT_US);
-        let store = &self.parts.store;
-        let pruned = store
-            .prune_attempts(self.parts.keep_attempts)
-            .and_then(|_| store.prune_leases(UnixMicros(before)));
-        if let Err(error) = pruned {
-            tracing::warn!("{error}");
         }
     }
 }

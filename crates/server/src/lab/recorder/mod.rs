@@ -6,30 +6,31 @@
 
 mod attempts;
 mod calls;
+mod finish;
+mod mailbox;
 mod open;
 mod restore;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::Read;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bootgate_api::{Machine, Nonce, UnixMicros};
+use bootgate_api::{Nonce, UnixMicros};
 use bootgate_events::{AttemptId, Event, EventKind, MacAddr, TargetVerdict};
 use bootgate_store::{Store, StoreError};
 use tokio::sync::{broadcast, oneshot};
 
-use super::decide::{Latest, Next, PerSecond};
+use super::LabDeadlines;
+use super::decide::{Latest, PerSecond};
 use super::known::Known;
 use super::library::Library;
 use super::now as wall_now;
-use super::{ForeignServer, LabDeadlines};
-use crate::Fact;
-use crate::desk::{AgentCall, Answered, BootAsk, Refusal};
+pub(super) use mailbox::{Given, Health, Mailbox, Message};
 use open::Open;
 
 /// Facts and requests that may wait. Facts beyond are counted and lost; requests are refused.
@@ -44,30 +45,6 @@ const IDLE: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(1);
 /// Addresses, transfers and finished attempts kept in mind.
 const REMEMBERED: usize = 8192;
-/// Attempts that are finished between two looks for what is to be forgotten.
-const PRUNE_EVERY: u32 = 32;
-/// How long an address that is free again is remembered as its last machine's.
-const LEASES_KEPT_US: u64 = 30 * 24 * 3600 * 1_000_000;
-
-/// What the recorder is asked.
-pub(super) enum Message {
-    Fact(Box<Fact>),
-    Boot(Box<BootAsk>, oneshot::Sender<Result<Given, Refusal>>),
-    Call(Box<AgentCall>, oneshot::Sender<Result<Answered, Refusal>>),
-    /// Writes what is not written, and ends.
-    Stop,
-}
-
-/// What a loader is to get.
-#[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) machine: Machine,
-    pub(super) next: Next,
-    /// The nonce that was given out for it; `None` where none is needed.
-    pub(super) nonce: Option<Nonce>,
-    /// Whether the loader's DHCP said that it is U-Boot.
-    pub(super) uboot: bool,
-}
 
 /// What the recorder works with.
 pub(super) struct Parts {
@@ -80,102 +57,6 @@ pub(super) struct Parts {
     pub(super) discoveries_per_second: u32,
     pub(super) discovered_limit: u64,
     pub(super) keep_attempts: u32,
-}
-
-/// How the recorder is, for everybody to see.
-#[derive(Debug, Default)]
-pub(super) struct Health {
-    /// Events that were lost.
-    pub(super) lost: AtomicU64,
-    storage_error: Mutex<Option<String>>,
-    foreign: Mutex<BTreeMap<(IpAddr, String), ForeignServer>>,
-}
-
-impl Health {
-    pub(super) fn storage_error(&self) -> Option<String> {
-        let error = self.storage_error.lock();
-        error.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_storage_error(&self, error: Option<String>) {
-        let mut held = self
-            .storage_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *held = error;
-    }
-
-    pub(super) fn foreign(&self) -> Vec<ForeignServer> {
-        let servers = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.values().cloned().collect()
-    }
-
-    fn seen(&self, server: ForeignServer) {
-        let mut servers = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-        // A DHCPv6 server that only clients told of has no address; what told of it has its DUID.
-        let name = match server.address.is_unspecified() {
-            true => format!("{} {}", server.interface, server.by),
-            false => server.interface.clone(),
-        };
-        let key = (server.address, name);
-        if servers.len() < 256 || servers.contains_key(&key) {
-            servers.insert(key, server);
-        }
-    }
-}
-
-/// Speaks to the recorder.
-#[derive(Clone)]
-pub(super) struct Mailbox {
-    queue: SyncSender<Message>,
-    known: Arc<Known>,
-    health: Arc<Health>,
-}
-
-impl Mailbox {
-    /// Takes a fact. Never blocks. What concerns no machine, and the DHCP of operating systems, is left out here.
-    pub(super) fn fact(&self, fact: Fact) {
-        let wanted = match &fact.kind {
-            EventKind::DhcpReceived { facts, .. } | EventKind::DhcpSent { facts, .. } => {
-                facts.loader != "os"
-            }
-            EventKind::DhcpServerSeen { .. }
-            | EventKind::TransferStarted { .. }
-            | EventKind::TransferProgressed { .. }
-            | EventKind::TransferCompleted { .. }
-            | EventKind::TransferAborted { .. }
-            | EventKind::RequestRefused { .. } => true,
-            EventKind::ServerFailed { service, error } => {
-                tracing::error!("the {service} server stopped: {error}");
-                false
-            }
-            _ => fact
-                .mac
-                .is_some_and(|mac| self.known.attempt(&mac).is_some()),
-        };
-        if wanted && self.queue.try_send(Message::Fact(Box::new(fact))).is_err() {
-            self.health.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Asks, and waits for the answer.
-    pub(super) async fn ask<T>(
-        &self,
-        message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message,
-    ) -> Result<T, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(message(reply)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                return Err(Refusal::new(503, "the server has too much to do"));
-            }
-            Err(TrySendError::Disconnected(_)) => {
-                return Err(Refusal::new(503, "the server stops"));
-            }
-        }
-        let stopped = |_| Err(Refusal::new(503, "the server stops"));
-        answer.await.unwrap_or_else(stopped)
-    }
 }
 
 /// The recorder's thread. It ends when told to, or when dropped.
@@ -287,7 +168,7 @@ impl Recorder {
             answers: Vec::new(),
             discoveries,
             // A server that runs for a few boots at a time looks too.
-            finished: PRUNE_EVERY,
+            finished: finish::PRUNE_EVERY,
             failing: false,
             retry: None,
             stopping: false,

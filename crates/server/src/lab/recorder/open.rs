@@ -235,7 +235,8 @@ impl Open {
             machine.boot != self.attempt.boot || turn != self.attempt.local
         });
         Latest {
-            open: true,
+            // What has its verdict is over, though it may not be closed yet.
+            open: self.verdict().is_none(),
             stage: self.stage(),
             said: self.said,
             ordered_anew,
