@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
@@ -26,6 +27,10 @@ use crate::exit::{self, INFRA, USAGE};
 
 /// Longest answer that is read at once, in bytes: a list of all leases of a large lab.
 const ANSWER_MAX: usize = 256 << 20;
+
+/// How long a server may take to start or stop before a command gives up on it, and how often it is looked at.
+const BUSY: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What to do where there is no state.
 const NO_STATE: &str = "`--state DIR` or BOOTGATE_STATE says where the server's state is (`folder` under `[state]` in serve.toml)";
@@ -76,6 +81,12 @@ pub(crate) struct Client {
     door: Door,
 }
 
+enum Found {
+    Client(Client),
+    /// Somebody has the state and answers nobody.
+    Busy(Trouble),
+}
+
 enum Door {
     /// A server runs.
     Socket(std::path::PathBuf),
@@ -94,7 +105,21 @@ impl Client {
         Self::find(state, true).await
     }
 
+    /// Looks until there is a server or its state is free: one that starts or stops has the state, and no door.
     async fn find(state: &Path, make: bool) -> Result<Self, Trouble> {
+        let end = Instant::now() + BUSY;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            match Self::find_now(state, make).await? {
+                Found::Client(client) => return Ok(client),
+                Found::Busy(_) if Instant::now() < end => {}
+                Found::Busy(trouble) => return Err(trouble),
+            }
+        }
+    }
+
+    async fn find_now(state: &Path, make: bool) -> Result<Found, Trouble> {
         let socket = state.join(SOCKET);
         let door = match UnixStream::connect(&socket).await {
             Ok(_) => Door::Socket(socket),
@@ -107,7 +132,13 @@ impl Client {
                     NO_STATE,
                 ));
             }
-            Err(error) if nobody_there(&error) => Door::Here(Box::new(here(state)?)),
+            Err(error) if nobody_there(&error) => match Sqlite::open(state) {
+                Ok(store) => Door::Here(Box::new(here(Arc::new(store)))),
+                Err(error @ StoreError::InUse { .. }) => {
+                    return Ok(Found::Busy(trouble_with(state, &error)));
+                }
+                Err(error) => return Err(trouble_with(state, &error)),
+            },
             Err(error) => {
                 let hint = match error.kind() {
                     io::ErrorKind::PermissionDenied => {
@@ -119,7 +150,7 @@ impl Client {
                 return Err(Trouble::infra(error, hint));
             }
         };
-        Ok(Self { door })
+        Ok(Found::Client(Self { door }))
     }
 
     /// Whether a server runs.
@@ -226,18 +257,10 @@ fn nobody_there(error: &io::Error) -> bool {
 }
 
 /// The rules over the stored state, in this process.
-fn here(state: &Path) -> Result<TowerToHyperService<Router>, Trouble> {
-    let store = open(state)?;
+fn here(store: Arc<dyn Store>) -> TowerToHyperService<Router> {
     let waker = Arc::new(|interface: &str, mac: MacAddr| crate::wol::wake(interface, mac));
     let control = Control::stored(store).with_waker(waker);
-    Ok(TowerToHyperService::new(control.router()))
-}
-
-fn open(state: &Path) -> Result<Arc<dyn Store>, Trouble> {
-    match Sqlite::open(state) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(error) => Err(trouble_with(state, &error)),
-    }
+    TowerToHyperService::new(control.router())
 }
 
 /// Why the state cannot be opened.
