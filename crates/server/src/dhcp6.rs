@@ -83,10 +83,10 @@ pub(crate) fn entries(kept: &[Lease]) -> impl Iterator<Item = LeaseEntry> {
 
 impl Context {
     /// The machine that leased this address, or that made it from its own hardware address. Where addresses are given
-    /// out here and nowhere else, only leases count.
+    /// out here and nowhere else, only leases count, and ended ones until another has the address.
     pub(crate) fn mac_of6(&self, ip: Ipv6Addr) -> Option<MacAddr> {
         if let Some(responder) = &*self.responder6() {
-            let leased = responder.lease_of(self.now(), ip);
+            let leased = responder.last_holder(ip);
             if leased.is_some() || responder.owns(ip) {
                 return leased;
             }

@@ -514,6 +514,16 @@ impl Responder {
             .map(|binding| binding.mac)
     }
 
+    /// The machine that had `ip` last, by a lease that holds or ended. EDK2 releases its address when it starts a boot
+    /// program, and GRUB goes on with it.
+    #[must_use]
+    pub fn last_holder(&self, ip: Ipv6Addr) -> Option<MacAddr> {
+        let mut found = self.tables.iter().filter_map(|table| table.leases.get(ip));
+        found
+            .find(|binding| binding.state != LeaseState::Quarantined)
+            .map(|binding| binding.mac)
+    }
+
     /// Ends what expired until `now`. [`Responder::handle`] does so too; calling it at [`Responder::poll_at`]
     /// only frees memory earlier.
     pub fn poll(&mut self, now: Time) {
