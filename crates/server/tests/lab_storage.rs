@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bootgate_api::{
     Attempt, ExpectedFlash, FlashOrder, Inventory, Lease, Machine, Nonce, UnixMicros, paths,
 };
-use bootgate_events::{AttemptId, Event, MacAddr, TargetVerdict, Verdict};
+use bootgate_events::{AttemptId, Event, EventKind, MacAddr, TargetVerdict, Verdict};
 use bootgate_scenario::fold::replay;
 use bootgate_store::sqlite::Sqlite;
 use bootgate_store::{
@@ -313,6 +313,23 @@ async fn a_flood_of_requests_does_not_fill_the_log_of_an_attempt() {
     let events = lab.store.events(&attempt.id, 0, 100_000).unwrap().len();
     assert!((25_000..25_100).contains(&events), "{events}");
     assert!(lab.lab.status().unwrap().lost_events > 1000);
+}
+
+#[tokio::test]
+async fn an_endless_path_is_cut_in_the_log() {
+    require_commands!("curl");
+    let mut lab = Laboratory::new().await;
+    lab.lab.arm_flash(&MAC, &order(), false).unwrap();
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+    lab.nonce(MAC).await;
+    let long = format!("/{}", "x".repeat(20_000));
+    assert_eq!(lab.call(&long, &[]).await.0, "404");
+    let told = lab.wait("a refusal", |kind| match kind {
+        EventKind::RequestRefused { path, .. } => Some(path.len()),
+        _ => None,
+    });
+    assert_eq!(told.await, 1024);
 }
 
 #[tokio::test]

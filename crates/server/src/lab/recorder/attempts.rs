@@ -23,6 +23,9 @@ const PROGRESS_US: u64 = 1_000_000;
 /// for as long as it may tells one line of progress a second; who tells more fills the disk.
 const EVENTS_MAX: u64 = 25_000;
 
+/// Characters of a path that a log takes: over HTTP it may have 64 KiB.
+const TEXT_MAX: usize = 1024;
+
 /// Where calls with a nonce are.
 const CALLS: &str = "/api/v1/attempts/";
 
@@ -35,7 +38,12 @@ fn without_nonce(path: &str) -> String {
     }
 }
 
-/// The fact without any secret.
+/// As much of a client's text as a person reads.
+fn fit(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
+}
+
+/// The fact without any secret, and without endless text.
 fn without_secrets(mut fact: Fact) -> Fact {
     match &mut fact.kind {
         EventKind::StaleCallback { nonce, path } => {
@@ -43,7 +51,13 @@ fn without_secrets(mut fact: Fact) -> Fact {
             // It may be a good one that came from the wrong address. Enough is left to tell two apart.
             *nonce = nonce.chars().take(6).chain("...".chars()).collect();
         }
-        EventKind::RequestRefused { path, .. } => *path = without_nonce(path),
+        EventKind::RequestRefused { path, reason, .. } => {
+            *path = fit(&without_nonce(path));
+            *reason = fit(reason);
+        }
+        EventKind::TransferStarted { path, .. }
+        | EventKind::TransferCompleted { path, .. }
+        | EventKind::TransferAborted { path, .. } => *path = fit(path),
         _ => {}
     }
     fact
