@@ -114,6 +114,7 @@ fn attempt(store: &dyn Store, last: u8, number: u64) {
             store.finish_attempt(&id, &failed, at).expect("finish");
         }
         2 => {
+            store.begin_flash(&nonce).expect("begin");
             let written = expected(last);
             let completed = store.complete_flash(&nonce, &written, at);
             completed.expect("complete");
