@@ -63,7 +63,9 @@ fn verdict_of(event: &Event) -> Option<Verdict> {
 async fn open_of(client: &Client, who: &str) -> Result<Option<String>, Trouble> {
     let attempt: Option<Attempt> = client.get(&paths::attempt(who)).await.ok();
     if let Some(attempt) = &attempt
-        && (attempt.id.as_str() == who || attempt.finished.is_none() || !client.is_live())
+        && (number(attempt.id.as_str()) == number(who)
+            || attempt.finished.is_none()
+            || !client.is_live())
     {
         return Ok(Some(attempt.id.to_string()));
     }
@@ -72,6 +74,11 @@ async fn open_of(client: &Client, who: &str) -> Result<Option<String>, Trouble> 
         let _: Machine = client.get(&paths::machine(who)).await?;
     }
     Ok(None)
+}
+
+/// The number of an attempt, which may be written without its leading zeros; `None` for a machine.
+fn number(who: &str) -> Option<u64> {
+    who.strip_prefix('a')?.parse().ok()
 }
 
 /// The next attempt of the machine.

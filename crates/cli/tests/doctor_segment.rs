@@ -108,7 +108,7 @@ fn silence_is_a_fault_and_so_is_a_proxy_alone() {
         assert_has(
             &said,
             &[
-                "note  dhcp     no DHCP server answers from elsewhere; `bootgate` (process",
+                "note  dhcp     no DHCP server is heard that gives out addresses; `bootgate` (process",
                 "on another host",
             ],
         );

@@ -179,6 +179,20 @@ async fn a_boot_is_followed_until_its_verdict_and_judged_again_elsewhere() {
     assert_eq!(line.matches("node7").count(), 1, "{line}");
     all.line("Passed").await;
 
+    // One that is over is shown, by its short number too.
+    let (code, told) = live
+        .run(&["attempt", "list", "--machine", "node7", "--format", "json"])
+        .await;
+    assert_eq!(code, 0, "{told}");
+    let attempt: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let id = attempt["id"].as_str().unwrap();
+    let short = format!("a{}", id.trim_start_matches(['a', '0']));
+    for id in [id, &short] {
+        let (code, told) = live.run(&["attempt", "watch", id]).await;
+        assert_eq!(code, 0, "{told}");
+        assert!(told.contains("Passed"), "{told}");
+    }
+
     // What is exported stands for itself.
     let out = live.lab.folder.path().join("export");
     let export = ["attempt", "export", "node7", "--out", out.to_str().unwrap()];

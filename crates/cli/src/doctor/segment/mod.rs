@@ -243,9 +243,9 @@ fn who_serves(segment: &Segment<'_>, findings: &mut Findings) {
         .map(|(address, server)| format!("{address} ({})", server.mac))
         .collect();
     match full.as_slice() {
-        [] if segment.servers.is_empty() && !segment.here.is_empty() => findings.note(
+        [] if !segment.here.is_empty() => findings.note(
             "dhcp",
-            format!("no DHCP server answers from elsewhere; {} on this host may serve this segment", segment.here.join(" and ")),
+            format!("no DHCP server is heard that gives out addresses; {} on this host may do so", segment.here.join(" and ")),
             "a host does not hear its own servers this way: run this on another host of the segment",
         ),
         [] if segment.servers.is_empty() => findings.fault(
