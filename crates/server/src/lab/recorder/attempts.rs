@@ -73,6 +73,8 @@ impl Recorder {
                 interface,
                 by,
             } => {
+                let who = mac.map_or_else(String::new, |mac| format!(", {mac}"));
+                tracing::warn!("ANOTHER DHCP SERVER on {interface}: {address}{who} ({by})");
                 return self.parts.health.seen(ForeignServer {
                     address: *address,
                     mac: *mac,
