@@ -9,7 +9,6 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bootgate_api::UnixMicros;
 use bootgate_events::EventKind;
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{
@@ -20,7 +19,7 @@ use bootgate_store::{Granted, LeaseEnd, LeaseGrant};
 use tokio::net::UdpSocket;
 
 use crate::context::{Context, ERRORS_IN_A_ROW};
-use crate::leases::{LeaseQueue, NotWritten};
+use crate::leases::{LeaseQueue, NotWritten, micros};
 pub(crate) use outlet::Outlet;
 pub(crate) use rogue::{ServerName, Sightings, listen};
 
@@ -215,11 +214,7 @@ impl DhcpServer {
             ends: micros(ended.ends),
             at: micros(self.context.now()),
         };
-        if let Err(why) = leases.end(end) {
-            let mac = Some(ended.mac);
-            self.context
-                .dropped_as("dhcp", why.slug(), mac, why.as_str());
-        }
+        leases.end_for(&self.context, "dhcp", end);
     }
 }
 
@@ -333,10 +328,6 @@ impl Asked {
             from: self.from,
         }
     }
-}
-
-fn micros(time: Time) -> UnixMicros {
-    UnixMicros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Waits until there is something to read, or for ever where there is no socket.

@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
-use bootgate_api::{Lease, UnixMicros};
+use bootgate_api::Lease;
 use bootgate_events::{EventKind, MacAddr};
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{DhcpLimits, InterfaceId};
@@ -18,7 +18,7 @@ use tokio::net::UdpSocket;
 
 use crate::ServerConfig;
 use crate::context::{Context, ERRORS_IN_A_ROW};
-use crate::leases::{LeaseQueue, NotWritten};
+use crate::leases::{LeaseQueue, NotWritten, micros};
 
 /// Longest message that is read: what fits a datagram of the smallest MTU that IPv6 allows goes with eight relays'
 /// envelopes many times.
@@ -224,11 +224,7 @@ impl Dhcp6Server {
             ends: micros(ended.ends),
             at: micros(self.context.now()),
         };
-        if let Err(why) = leases.end(end) {
-            let mac = Some(ended.mac);
-            self.context
-                .dropped_as("dhcp6", why.slug(), mac, why.as_str());
-        }
+        leases.end_for(&self.context, "dhcp6", end);
     }
 }
 
@@ -282,8 +278,4 @@ impl Leaving {
             }
         }
     }
-}
-
-fn micros(time: Time) -> UnixMicros {
-    UnixMicros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }

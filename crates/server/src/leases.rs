@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bootgate_api::UnixMicros;
 use bootgate_events::EventKind;
+use bootgate_netboot::Time;
 use bootgate_store::{Granted, LeaseEnd, LeaseGrant, Store, StoreError};
 
+use crate::context::Context;
 use crate::{EventSink, Fact};
 
 /// Messages that may wait to be written. At the rates that clients come in, this is some tenths of a second; who waits
@@ -23,6 +26,11 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// What became of the grants of one message: one outcome for each, or why none took effect. Called from the lease
 /// writer's thread, or, where the queue is full, from the caller's.
 pub(crate) type Done = Box<dyn FnOnce(Result<Vec<Granted>, NotWritten>) + Send>;
+
+/// A moment of the DHCP servers' clock, which counts from 1970, as the store has it.
+pub(crate) fn micros(time: Time) -> UnixMicros {
+    UnixMicros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
 
 /// Why a lease was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +89,14 @@ impl LeaseQueue {
     pub(crate) fn end(&self, end: LeaseEnd) -> Result<(), NotWritten> {
         let sent = self.0.try_send(Job::End(end));
         sent.map_err(|_| NotWritten::Behind)
+    }
+
+    /// Has the end of a lease written; one that cannot be is counted as a dropped message of that service.
+    pub(crate) fn end_for(&self, context: &Context, service: &'static str, end: LeaseEnd) {
+        let mac = Some(end.mac);
+        if let Err(why) = self.end(end) {
+            context.dropped_as(service, why.slug(), mac, why.as_str());
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use bootgate_api::{BootMode, DiskState, LocalBoot, Machine, UnixMicros};
+use bootgate_api::{BootMode, Machine, UnixMicros};
 use bootgate_events::{AttemptId, MacAddr};
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
-use bootgate_store::{Store, StoreError};
+use bootgate_store::{Discovery, Store, StoreError, rules};
 
 use super::decide::{self, Next};
 use super::{LabConfig, LocalBootDefault};
@@ -127,22 +127,14 @@ impl Known {
 
 /// A machine that is not known, as discovery would make it.
 pub(super) fn stranger(mac: MacAddr, boot: BootMode) -> Machine {
-    Machine {
+    let discovery = Discovery {
         mac,
-        name: None,
         boot,
-        after_inventory: None,
-        local: LocalBoot::Auto,
-        disk: DiskState::Unknown,
-        local_next: false,
-        failed_flashes: 0,
-        labels: std::collections::BTreeMap::new(),
         architecture: None,
-        inventory: None,
-        discovered: true,
-        first_seen: UnixMicros(0),
-        last_seen: UnixMicros(0),
-    }
+        at: UnixMicros(0),
+        limit: 0,
+    };
+    rules::seen(None, &discovery)
 }
 
 impl Known {
