@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bootgate_api::{AfterFlash, BootPlan, DiskSelector, FlashPlan};
 use bootgate_events::{AttemptId, FaultRule, HostFacts, TargetFacts};
 use bootgate_hostnet::Sandbox;
-use bootgate_scenario::{Driver, Firmware, NicRom, Payload, Plan, QemuPlan, TargetPlan};
+use bootgate_scenario::{Driver, NicRom, Payload, Plan, Platform, QemuPlan, TargetPlan};
 use bootgate_server::{
     Artifact, ArtifactName, Artifacts, Bootfiles, MachineBoot, MachineConfig, ScriptBoot, arch,
 };
@@ -68,12 +68,12 @@ pub(crate) async fn prepare(
     let mut nbps = BTreeMap::new();
     let mut prepared_images = BTreeMap::new();
     for target in &plan.targets {
-        match target.boot.nbp.locate(target.firmware) {
+        match target.boot.nbp.locate(target.firmware.platform) {
             Ok(path) => {
                 nbps.insert(target.name.to_string(), path);
             }
             // A BIOS machine of ours has an iPXE in its ROM and asks for no boot program.
-            Err(_) if target.firmware == Firmware::Bios && machines.is_some() => {}
+            Err(_) if target.firmware.platform == Platform::Bios && machines.is_some() => {}
             Err(missing) => {
                 return Err(HarnessError::infra(
                     "ipxe-missing",
@@ -111,7 +111,7 @@ async fn virtual_machines(
     let uefi = plan
         .targets
         .iter()
-        .any(|target| target.firmware == Firmware::Uefi);
+        .any(|target| target.firmware.platform == Platform::UefiX64);
     let ovmf = uefi
         .then(|| discovery::find_ovmf(None))
         .transpose()
@@ -173,9 +173,10 @@ impl Prepared {
             let file = file_name(nbp);
             publish(artifacts, &file, nbp, bootgate_events::ArtifactRole::Nbp)?;
             let told = Some(target.boot.nbp.bootfile(nbp));
-            match target.firmware {
-                Firmware::Bios => bootfiles.set(arch::BIOS, told),
-                Firmware::Uefi => bootfiles.set(arch::UEFI_X64, told),
+            match target.firmware.platform {
+                Platform::Bios => bootfiles.set(arch::BIOS, told),
+                Platform::UefiX64 => bootfiles.set(arch::UEFI_X64, told),
+                Platform::UefiArm64 | Platform::UbootArm64 => bootfiles.set(arch::UEFI_ARM64, told),
             }
         }
         let boot = MachineBoot::Script(Box::new(self.script(target, artifacts)?));
@@ -332,8 +333,15 @@ impl Virtual {
             }
             None => None,
         };
-        let firmware = match (plan.firmware, &self.ovmf) {
-            (Firmware::Uefi, Some(ovmf)) => bootgate_target::Firmware::Uefi(ovmf.clone()),
+        let nic = qemu.nics.first().ok_or_else(|| {
+            HarnessError::infra(
+                "host-io",
+                format!("target `{}` has no interface", plan.name),
+                "",
+            )
+        })?;
+        let firmware = match (plan.firmware.platform, &self.ovmf) {
+            (Platform::UefiX64, Some(ovmf)) => bootgate_target::Firmware::Uefi(ovmf.clone()),
             _ => bootgate_target::Firmware::Bios,
         };
         Ok(QemuConfig {
@@ -344,8 +352,8 @@ impl Virtual {
             memory_mib: qemu.memory_mib,
             cpus: qemu.cpus,
             mac: plan.mac,
-            nic_model: qemu.nic_model.clone(),
-            nic_rom: match &qemu.nic_rom {
+            nic_model: nic.model.clone(),
+            nic_rom: match &nic.rom {
                 NicRom::Standard => bootgate_target::NicRom::Standard,
                 NicRom::Qemu => bootgate_target::NicRom::Qemu,
                 NicRom::File(path) => bootgate_target::NicRom::File(path.clone()),

@@ -10,7 +10,7 @@ use crate::checks::Checks;
 use crate::diagnostic::{Problem, ScenarioError};
 use crate::read::{Reader, Text, shorten};
 use crate::wire::{BoardWire, NetworkWire};
-use crate::{BoardPlan, Driver, Firmware, NetworkPlan, Plan, TargetPlan};
+use crate::{BoardPlan, Driver, FirmwareProfile, NetworkPlan, Plan, TargetPlan};
 
 /// The real machines of a laboratory, to run scenarios on. See [`Plan::with_lab`].
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Lab {
 struct LabBoard {
     name: String,
     span: Range<usize>,
-    firmware: Option<Firmware>,
+    firmware: Option<FirmwareProfile>,
     mac: MacAddr,
     plan: BoardPlan,
 }
@@ -111,9 +111,8 @@ fn board(name: &Text, mut table: Reader<'_, '_>, checks: &Checks<'_>) -> Option<
         let hint = "add the address of the interface it boots from: mac = \"00:11:22:33:44:55\"";
         checks.missing(span, "the board's `mac`", hint);
     }
-    let words = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
     let firmware = match &firmware {
-        Some(text) => Some(checks.word("firmware", text, &words)?),
+        Some(text) => Some(crate::profile::written("firmware", text, checks)?),
         None => None,
     };
     let plan = build::board(&wire, checks);
@@ -158,7 +157,7 @@ impl Plan {
         }
         for target in &mut self.targets {
             let found = named(target).or_else(|| {
-                let fits = |board: &LabBoard| board.firmware == Some(target.firmware);
+                let fits = |board: &LabBoard| board.firmware.as_ref() == Some(&target.firmware);
                 let free = |(index, board): (usize, &LabBoard)| {
                     (!taken[index] && fits(board)).then_some(index)
                 };
@@ -193,7 +192,7 @@ impl Plan {
 }
 
 fn no_board(target: &TargetPlan) -> Problem {
-    let (name, firmware) = (&target.name, target.firmware);
+    let (name, firmware) = (&target.name, &target.firmware);
     Problem::at(0..0, format!("no board for target `{name}`"))
         .label("in this lab")
         .hint(format!(
@@ -204,7 +203,8 @@ fn no_board(target: &TargetPlan) -> Problem {
 fn put_on(target: &mut TargetPlan, board: &LabBoard) -> Option<Problem> {
     if board
         .firmware
-        .is_some_and(|firmware| firmware != target.firmware)
+        .as_ref()
+        .is_some_and(|firmware| *firmware != target.firmware)
     {
         let message = format!(
             "board `{}` has other firmware than target `{}`",

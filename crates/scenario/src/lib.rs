@@ -14,6 +14,7 @@ mod lab;
 mod load;
 mod nbp;
 mod plan;
+mod profile;
 mod read;
 mod suggest;
 mod units;
@@ -25,6 +26,8 @@ pub use lab::Lab;
 pub use load::{load, load_lab, parse, parse_lab};
 pub use nbp::MissingNbp;
 pub use plan::{
-    BoardPlan, DiskPlan, Driver, Firmware, ImageFormat, ImagePlan, NbpPlan, NetbootPlan,
-    NetworkPlan, NicRom, Payload, Plan, PowerPlan, QemuPlan, TargetPlan,
+    BoardPlan, Cell, DhcpPlan, DiskBus, DiskPlan, Driver, ImageFormat, ImagePlan, LanServer,
+    NbpPlan, NetbootPlan, NetworkPlan, NicLink, NicPlan, NicRom, Payload, Plan, PowerPlan,
+    QemuPlan, TargetPlan,
 };
+pub use profile::{BootPath, FirmwareProfile, Loader, Platform};

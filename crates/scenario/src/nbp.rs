@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::{Firmware, NbpPlan};
+use crate::{NbpPlan, Platform};
 
 /// Where distributions put iPXE's UEFI program that drives the interface through the firmware's SNP: Debian and
 /// Ubuntu, Fedora, Arch.
@@ -21,14 +21,20 @@ const BIOS_PLACES: [&str; 3] = [
     "/usr/share/ipxe/x86_64/undionly.kpxe",
 ];
 
+/// The same for UEFI on 64-bit Arm: Debian since 13, Fedora.
+const ARM64_PLACES: [&str; 2] = [
+    "/usr/lib/ipxe/ipxe-arm64.efi",
+    "/usr/share/ipxe/arm64-efi/snponly.efi",
+];
+
 /// No network boot program is installed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "find iPXE for {firmware}: `{name}` is not installed: apt-get install ipxe, or name a file with `nbp`"
+    "find iPXE for {platform}: `{name}` is not installed: apt-get install ipxe, or name a file with `nbp`"
 )]
 pub struct MissingNbp {
     /// For which firmware.
-    pub firmware: Firmware,
+    pub platform: Platform,
     /// The file's usual name.
     pub name: &'static str,
 }
@@ -42,19 +48,20 @@ impl NbpPlan {
     /// # Errors
     /// The scenario names none and the host has none. A BIOS machine whose ROM is an iPXE (QEMU's are) can still
     /// boot without one.
-    pub fn locate(&self, firmware: Firmware) -> Result<PathBuf, MissingNbp> {
+    pub fn locate(&self, platform: Platform) -> Result<PathBuf, MissingNbp> {
         if let Some(file) = &self.file {
             return Ok(file.clone());
         }
-        let (places, name) = match firmware {
-            Firmware::Bios => (BIOS_PLACES, "undionly.kpxe"),
-            Firmware::Uefi => (UEFI_PLACES, "snponly.efi"),
+        let (places, name): (&[&str], _) = match platform {
+            Platform::Bios => (&BIOS_PLACES, "undionly.kpxe"),
+            Platform::UefiX64 => (&UEFI_PLACES, "snponly.efi"),
+            Platform::UefiArm64 | Platform::UbootArm64 => (&ARM64_PLACES, "ipxe-arm64.efi"),
         };
         places
-            .into_iter()
+            .iter()
             .map(PathBuf::from)
             .find(|path| path.is_file())
-            .ok_or(MissingNbp { firmware, name })
+            .ok_or(MissingNbp { platform, name })
     }
 
     /// The name that DHCP tells a client, where `file` is what [`NbpPlan::locate`] found.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bootgate_events::{MacAddr, TargetName, TargetRules, VerdictRules};
 
+use crate::profile::{FirmwareProfile, Loader};
+
 /// A scenario that can be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -19,6 +21,26 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// The machines, in the scenario's order; one at least.
     pub targets: Vec<TargetPlan>,
+    /// Which cell of the scenario's matrix this is; `None` where it has no matrix.
+    pub cell: Option<Cell>,
+}
+
+/// One cell of a matrix: the values that make it different from the others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cell {
+    /// Axis and value as they are written, in the order of the matrix, e.g. `("firmware", "uefi")`.
+    pub values: Vec<(String, String)>,
+}
+
+/// As `uefi+e1000+nvme`.
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (_, value)) in self.values.iter().enumerate() {
+            let plus = if index == 0 { "" } else { "+" };
+            write!(f, "{plus}{value}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The segment that all targets are on.
@@ -32,6 +54,31 @@ pub struct NetworkPlan {
     pub pool: RangeInclusive<Ipv4Addr>,
     /// The host's interface that the targets are connected to. `None`: a private segment in the sandbox.
     pub interface: Option<String>,
+    /// Who gives out addresses.
+    pub dhcp: DhcpPlan,
+}
+
+/// Who gives out addresses on the segment, and who says what to boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DhcpPlan {
+    /// bootgate does both.
+    #[default]
+    Full,
+    /// Another DHCP server gives out addresses, bootgate adds what to boot (PXE 2.1 "proxyDHCP", ports 67 and 4011).
+    Proxy(LanServer),
+    /// Another DHCP server does both, set as bootgate's documentation says; bootgate serves TFTP and HTTP.
+    Off(LanServer),
+}
+
+/// The DHCP server that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LanServer {
+    /// A dnsmasq that the run starts on its private segment.
+    Dnsmasq,
+    /// A Kea that the run starts on its private segment.
+    Kea,
+    /// The one that is on the host's interface already.
+    Existing,
 }
 
 /// One machine and what it must do.
@@ -42,7 +89,7 @@ pub struct TargetPlan {
     /// The address it boots from, unique in the plan.
     pub mac: MacAddr,
     /// What it starts with.
-    pub firmware: Firmware,
+    pub firmware: FirmwareProfile,
     /// What it is.
     pub driver: Driver,
     /// What it boots over the network.
@@ -51,32 +98,6 @@ pub struct TargetPlan {
     pub image: Option<ImagePlan>,
     /// What it is judged by, for a host of the speed the scenario was written for. See [`Plan::rules`].
     pub rules: TargetRules,
-}
-
-/// What a machine starts with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Firmware {
-    /// PC BIOS.
-    Bios,
-    /// UEFI on x86-64.
-    Uefi,
-}
-
-impl Firmware {
-    /// `bios` or `uefi`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Firmware::Bios => "bios",
-            Firmware::Uefi => "uefi",
-        }
-    }
-}
-
-impl fmt::Display for Firmware {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 /// What kind of machine a target is. In one plan all targets are of the same kind.
@@ -106,14 +127,41 @@ pub struct QemuPlan {
     pub memory_mib: u32,
     /// Number of virtual CPUs, 1 to 64.
     pub cpus: u32,
-    /// QEMU's device name of the network interface, e.g. `virtio-net-pci`.
-    pub nic_model: String,
-    /// Which option ROM the interface carries.
-    pub nic_rom: NicRom,
+    /// Its network interfaces, in the order of their slots; one at least, of which exactly one is on the segment. That
+    /// one has the target's address.
+    pub nics: Vec<NicPlan>,
     /// Its disk, where it has one. Blank at the start of every run.
     pub disk: Option<DiskPlan>,
     /// Arguments added at the end of QEMU's command line.
     pub extra_args: Vec<String>,
+}
+
+/// A network interface of a virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NicPlan {
+    /// QEMU's device name, e.g. `virtio-net-pci`.
+    pub model: String,
+    /// Which option ROM it carries.
+    pub rom: NicRom,
+    /// Its address.
+    pub mac: MacAddr,
+    /// What it is connected to.
+    pub link: NicLink,
+}
+
+/// What a network interface is connected to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NicLink {
+    /// The segment, untagged.
+    #[default]
+    Segment,
+    /// The segment, through a switch port that takes and gives only frames with this VLAN's tag (IEEE 802.1Q, 1 to
+    /// 4094).
+    Tagged(u16),
+    /// No cable: the interface says that it has no link.
+    Down,
+    /// A cable that leads nowhere: it has a link, and nobody answers.
+    Dead,
 }
 
 /// The option ROM of a virtual network interface.
@@ -135,6 +183,35 @@ pub struct DiskPlan {
     pub size: u64,
     /// Logical sector size in bytes: 512 or 4096; the image's.
     pub sector_size: u32,
+    /// What it is connected by.
+    pub bus: DiskBus,
+}
+
+/// What a virtual machine's disk is connected by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DiskBus {
+    /// virtio-blk.
+    #[default]
+    Virtio,
+    /// NVMe.
+    Nvme,
+    /// SATA, on an AHCI controller.
+    Sata,
+    /// A USB stick or disk, on an xHCI controller.
+    Usb,
+    /// SCSI, on a virtio controller.
+    Scsi,
+}
+
+impl DiskBus {
+    /// The scenario's words.
+    pub const WORDS: [(&'static str, Self); 5] = [
+        ("virtio", Self::Virtio),
+        ("nvme", Self::Nvme),
+        ("sata", Self::Sata),
+        ("usb", Self::Usb),
+        ("scsi", Self::Scsi),
+    ];
 }
 
 /// A real machine.
@@ -168,6 +245,8 @@ pub struct PowerPlan {
 /// What a machine boots over the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetbootPlan {
+    /// What loads the kernel.
+    pub loader: Loader,
     /// The network boot program.
     pub nbp: NbpPlan,
     /// What the boot program loads.

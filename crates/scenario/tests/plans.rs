@@ -11,7 +11,7 @@ use bootgate_events::{
 };
 use bootgate_scenario::fold::Fold;
 use bootgate_scenario::{
-    Driver, Files, Firmware, ImageFormat, NicRom, Payload, Plan, ScenarioError, load, load_lab,
+    Driver, Files, Platform, ImageFormat, NicRom, Payload, Plan, ScenarioError, load, load_lab,
     parse, parse_lab,
 };
 
@@ -72,13 +72,13 @@ fn a_short_scenario_gets_its_defaults() {
     assert_eq!(plan.network.pool.start().to_string(), "10.77.0.10");
     assert_eq!(plan.network.pool.end().to_string(), "10.77.0.254");
     let target = &plan.targets[0];
-    assert_eq!(target.firmware, Firmware::Uefi);
+    assert_eq!(target.firmware.platform, Platform::UefiX64);
     let Driver::Qemu(qemu) = &target.driver else {
         panic!("not virtual")
     };
     assert_eq!((qemu.memory_mib, qemu.cpus), (512, 1));
-    assert_eq!(qemu.nic_model, "virtio-net-pci");
-    assert_eq!(qemu.nic_rom, NicRom::Standard);
+    assert_eq!(qemu.nics[0].model, "virtio-net-pci");
+    assert_eq!(qemu.nics[0].rom, NicRom::Standard);
     assert_eq!(qemu.disk.unwrap().size, 64 << 20);
     assert_eq!(qemu.disk.unwrap().sector_size, 512);
     let image = target.image.as_ref().unwrap();
@@ -359,8 +359,8 @@ fn the_shipped_scenarios_are_good() {
         Fold::new(&plan.rules(1000)).unwrap();
     }
     let pair = fixture("pair.toml");
-    assert_eq!(pair.targets[0].firmware, Firmware::Bios);
-    assert_eq!(pair.targets[1].firmware, Firmware::Uefi);
+    assert_eq!(pair.targets[0].firmware.platform, Platform::Bios);
+    assert_eq!(pair.targets[1].firmware.platform, Platform::UefiX64);
     assert_ne!(pair.targets[0].mac, pair.targets[1].mac);
 }
 

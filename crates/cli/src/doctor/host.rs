@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bootgate_scenario::{Firmware, NbpPlan};
+use bootgate_scenario::{NbpPlan, Platform};
 use bootgate_target::accel::{self, AccelChoice};
 use bootgate_target::{DirectLauncher, discovery};
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ async fn programs(findings: &mut Vec<Finding>) {
             Some(missing.hint),
         ),
     }
-    match NbpPlan::default().locate(Firmware::Uefi) {
+    match NbpPlan::default().locate(Platform::UefiX64) {
         Ok(path) => add("ipxe", State::Works, path.display().to_string(), None),
         Err(missing) => add(
             "ipxe",

@@ -7,7 +7,7 @@ use bootgate_hostnet::host::HostInterface;
 use bootgate_netboot::dhcp::{DhcpMode, InterfaceId, SubnetConfig};
 use bootgate_netboot::dhcp6;
 use bootgate_netboot::policy::{ArchTable, arch};
-use bootgate_scenario::{Firmware, NbpPlan};
+use bootgate_scenario::{NbpPlan, Platform};
 use bootgate_server::lab::{LabConfig, LabInterface};
 use bootgate_server::{Ip6Config, ServerConfig, Services};
 
@@ -273,8 +273,8 @@ fn programs(settings: &Settings, lab: &mut LabConfig) -> Vec<String> {
     }
     let mut notes = Vec::new();
     for (code, firmware) in [
-        (arch::BIOS, Firmware::Bios),
-        (arch::UEFI_X64, Firmware::Uefi),
+        (arch::BIOS, Platform::Bios),
+        (arch::UEFI_X64, Platform::UefiX64),
     ] {
         if !lacks(&table, code) {
             continue;

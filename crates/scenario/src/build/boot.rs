@@ -8,7 +8,7 @@ use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::suggest;
 use crate::wire::{BootWire, SharedWire, TargetWire};
-use crate::{NbpPlan, NetbootPlan, Payload, TargetPlan};
+use crate::{FirmwareProfile, NbpPlan, NetbootPlan, Payload, TargetPlan};
 
 /// The kernel command line where none is given: the console is the first serial port.
 const DEFAULT_CMDLINE: &str = "console=ttyS0";
@@ -30,6 +30,7 @@ impl NetbootPlan {
 pub(super) fn netboot(
     wire: &TargetWire,
     shared: &SharedWire,
+    firmware: &FirmwareProfile,
     checks: &Checks<'_>,
 ) -> Option<NetbootPlan> {
     let (own, all) = (&wire.own.boot, &shared.boot);
@@ -37,6 +38,7 @@ pub(super) fn netboot(
     let cmdline = cmdline(own.cmdline.as_ref().or(all.cmdline.as_ref()), checks);
     let (payload, script) = payload(wire, own, all, cmdline, checks)?;
     Some(NetbootPlan {
+        loader: firmware.loader,
         nbp,
         payload,
         script,

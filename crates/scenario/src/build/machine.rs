@@ -12,14 +12,19 @@ use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::units::show_size;
 use crate::wire::{BoardWire, DiskWire, PowerWire, TargetWire};
-use crate::{BoardPlan, DiskPlan, Driver, Firmware, ImagePlan, NicRom, PowerPlan, QemuPlan};
+use crate::{
+    BoardPlan, DiskBus, DiskPlan, Driver, FirmwareProfile, ImagePlan, NicLink, NicPlan, NicRom,
+    PowerPlan, QemuPlan,
+};
+use bootgate_events::MacAddr;
 
 /// Network interfaces of virtual machines: the scenario's word and QEMU's device.
-const NICS: [(&str, &str); 4] = [
+const NICS: [(&str, &str); 5] = [
     ("virtio-net", "virtio-net-pci"),
     ("e1000", "e1000"),
     ("e1000e", "e1000e"),
     ("rtl8139", "rtl8139"),
+    ("vmxnet3", "vmxnet3"),
 ];
 
 /// Memory of a virtual machine where the scenario does not say: what the live environment needs.
@@ -34,42 +39,37 @@ const DEFAULT_BAUD: u32 = 115_200;
 /// Longest time for a power command where the file does not say.
 const DEFAULT_POWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn firmware(wire: &TargetWire, checks: &Checks<'_>) -> Option<Firmware> {
+pub(super) fn firmware(wire: &TargetWire, checks: &Checks<'_>) -> Option<FirmwareProfile> {
     let Some(text) = &wire.firmware else {
         let hint = "add firmware = \"bios\" or firmware = \"uefi\"";
         checks.missing(wire.span.clone(), "`firmware`", hint);
         return None;
     };
-    let words = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
-    let firmware = checks.word("firmware", text, &words)?;
+    let firmware = crate::profile::written("firmware", text, checks)?;
     let Some(arch) = &wire.arch else {
         return Some(firmware);
     };
-    let words = [("x86_64", true), ("aarch64", false)];
-    if checks.word("arch", arch, &words)? {
+    let words = [("x86_64", "x86_64"), ("aarch64", "aarch64")];
+    let written = checks.word("arch", arch, &words)?;
+    if written == firmware.platform.arch() {
         return Some(firmware);
     }
-    let (message, hint) = match firmware {
-        Firmware::Bios => (
-            "firmware `bios` does not exist for arch `aarch64`",
-            "use firmware = \"uefi\", or arch = \"x86_64\"",
-        ),
-        Firmware::Uefi => (
-            "machines of arch `aarch64` cannot be run yet",
-            "use arch = \"x86_64\", or leave the key out",
-        ),
-    };
-    checks.fail(Problem::at(arch.span(), message).hint(hint));
+    let message = format!("firmware `{firmware}` does not exist for arch `{written}`");
+    checks.fail(
+        Problem::at(arch.span(), message)
+            .hint("leave `arch` out: the firmware says it; arm64 is the UEFI of aarch64"),
+    );
     None
 }
 
 pub(super) fn driver(
     wire: &TargetWire,
+    mac: MacAddr,
     image: Option<&ImagePlan>,
     checks: &Checks<'_>,
 ) -> Option<Driver> {
     match &wire.board {
-        None => qemu(wire, image, checks).map(Driver::Qemu),
+        None => qemu(wire, mac, image, checks).map(Driver::Qemu),
         Some(board_wire) => {
             no_virtual_keys(wire, checks);
             if wire.mac.is_none() {
@@ -101,7 +101,12 @@ fn no_virtual_keys(wire: &TargetWire, checks: &Checks<'_>) {
     }
 }
 
-fn qemu(wire: &TargetWire, image: Option<&ImagePlan>, checks: &Checks<'_>) -> Option<QemuPlan> {
+fn qemu(
+    wire: &TargetWire,
+    mac: MacAddr,
+    image: Option<&ImagePlan>,
+    checks: &Checks<'_>,
+) -> Option<QemuPlan> {
     let memory_mib = match &wire.memory {
         Some(text) => memory(text, checks),
         None => Some(DEFAULT_MEMORY_MIB),
@@ -119,14 +124,19 @@ fn qemu(wire: &TargetWire, image: Option<&ImagePlan>, checks: &Checks<'_>) -> Op
         (None, Some(image)) => Some(Some(DiskPlan {
             size: image.size.div_ceil(DISK_STEP).saturating_mul(DISK_STEP),
             sector_size: image.sector_size,
+            bus: DiskBus::Virtio,
         })),
         (Some(disk_wire), image) => disk(disk_wire, image, checks).map(Some),
     };
     Some(QemuPlan {
         memory_mib: memory_mib?,
         cpus: cpus?,
-        nic_model: nic?.to_owned(),
-        nic_rom: rom(wire.rom.as_ref(), checks)?,
+        nics: vec![NicPlan {
+            model: nic?.to_owned(),
+            rom: rom(wire.rom.as_ref(), checks)?,
+            mac,
+            link: NicLink::Segment,
+        }],
         disk: disk?,
         extra_args: plain_texts(wire.qemu_args.as_ref()),
     })
@@ -205,7 +215,11 @@ fn disk(wire: &DiskWire, image: Option<&ImagePlan>, checks: &Checks<'_>) -> Opti
             return None;
         };
         let size = image.size.div_ceil(DISK_STEP).saturating_mul(DISK_STEP);
-        return Some(DiskPlan { size, sector_size });
+        return Some(DiskPlan {
+            size,
+            sector_size,
+            bus: DiskBus::Virtio,
+        });
     };
     let size = checks.size("size", text)?;
     let fail = |problem: String, hint: &str| {
@@ -231,7 +245,11 @@ fn disk(wire: &DiskWire, image: Option<&ImagePlan>, checks: &Checks<'_>) -> Opti
                 "make the disk larger, or leave `size` out to get the image's",
             )
         }
-        _ => Some(DiskPlan { size, sector_size }),
+        _ => Some(DiskPlan {
+            size,
+            sector_size,
+            bus: DiskBus::Virtio,
+        }),
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) use network::network;
 
 use crate::checks::{Checks, is_name};
 use crate::diagnostic::Problem;
-use crate::plan::{Driver, Firmware, Plan, TargetPlan};
+use crate::plan::{Driver, Plan, TargetPlan};
+use crate::profile::Platform;
 use crate::read::shorten;
 use crate::wire::{ScenarioWire, SharedWire, TargetWire};
 
@@ -51,6 +52,7 @@ pub(crate) fn plan(wire: &ScenarioWire, checks: &Checks<'_>) -> Option<Plan> {
         file: checks.file.to_owned(),
         network,
         targets,
+        cell: None,
     })
 }
 
@@ -124,8 +126,10 @@ fn target(
         wire.own.boot.image.as_ref().or(shared.boot.image.as_ref()),
         checks,
     );
-    let boot = boot::netboot(wire, shared, checks);
-    let driver = machine::driver(wire, image.as_ref(), checks);
+    let boot = firmware
+        .as_ref()
+        .and_then(|firmware| boot::netboot(wire, shared, firmware, checks));
+    let driver = mac.and_then(|mac| machine::driver(wire, mac, image.as_ref(), checks));
     let disk_boot = boot::disk_boot(wire, shared, image.is_some(), checks);
     let flashes = wire.own.boot.image.is_some() || shared.boot.image.is_some();
     let context = rules::Context {
@@ -135,7 +139,7 @@ fn target(
     };
     let judged = rules::rules(wire, shared, &context, checks);
     let (name, firmware, driver) = (name?, firmware?, driver?);
-    if firmware == Firmware::Bios && disk_boot {
+    if firmware.platform == Platform::Bios && disk_boot {
         machine::bios_can_boot(wire, &driver, checks);
     }
     let name = TargetName::new(name);

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use crate::NetworkPlan;
 use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::wire::NetworkWire;
+use crate::{DhcpPlan, NetworkPlan};
 
 /// Address of the servers where the scenario names none.
 const DEFAULT_ADDRESS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 77, 0, 1), 24);
@@ -54,6 +54,7 @@ pub(crate) fn network(
         prefix_len,
         pool,
         interface,
+        dhcp: DhcpPlan::Full,
     })
 }
 
