@@ -13,6 +13,8 @@ pub mod disk;
 mod elf;
 mod error;
 mod files;
+pub mod ipxe;
+mod iso;
 pub mod kernel;
 pub mod live;
 pub mod modules;

@@ -58,7 +58,7 @@ fn cluster_size(size: usize, sector_size: u16) -> u32 {
 ///
 /// # Errors
 /// The files do not fit, or FAT16 does not reach so far or so little.
-pub(super) fn build(
+pub(crate) fn build(
     size: usize,
     sector_size: u16,
     volume_id: u32,

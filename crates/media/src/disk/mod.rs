@@ -6,7 +6,7 @@
 //! | 2, EFI system | FAT: GRUB for UEFI, `grub.cfg`, kernel and RAM disk, for both firmwares |
 //! | 3, root | squashfs: init and the image id |
 
-mod fat;
+pub(crate) mod fat;
 mod gpt;
 mod grub;
 mod recipe;
