@@ -52,6 +52,7 @@ impl Launcher for SandboxLauncher {
                 stdout: Some(output),
                 stderr: Some(spec.output),
                 cwd: spec.cwd,
+                host: None,
             };
             let child = self.sandbox.spawn(spawn).await.map_err(to_io)?;
             let control = SandboxProcess {

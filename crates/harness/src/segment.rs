@@ -54,6 +54,7 @@ impl Segment {
             name: SEGMENT.to_owned(),
             address,
             prefix_len,
+            address6: None,
         };
         let info = sandbox.create_segment(config).await.map_err(|error| {
             HarnessError::infra("segment-failed", &error, error.hint().unwrap_or_default())

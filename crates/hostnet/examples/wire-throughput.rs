@@ -61,6 +61,7 @@ async fn measure(sandboxes: &[Sandbox; 2], length: usize) {
             name: "lab".to_owned(),
             address: Ipv4Addr::new(10, 77, 0, host),
             prefix_len: 24,
+            address6: None,
         };
         sandbox.create_segment(segment).await.unwrap();
         let port = sandbox.create_port("lab", "cable").await.unwrap();

@@ -81,5 +81,6 @@ fn lab() -> SegmentConfig {
         name: "lab".to_owned(),
         address: "10.77.0.1".parse().unwrap(),
         prefix_len: 24,
+        address6: None,
     }
 }

@@ -24,7 +24,7 @@ mod sys;
 pub use error::SandboxError;
 pub use port::{Port, PortKind};
 pub use sandbox::{
-    Child, ExitStatus, HolderExit, PortMode, Sandbox, SandboxConfig, SegmentConfig, SegmentInfo,
-    Spawn, UserNamespace,
+    Child, ExitStatus, HolderExit, HostConfig, HostInfo, PortMode, Sandbox, SandboxConfig,
+    SegmentConfig, SegmentInfo, Spawn, UserNamespace,
 };
 pub use sockets::{PacketSocket, Udp6Options, UdpOptions};

@@ -2,14 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use bootgate_events::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use crate::{ExitStatus, PortKind, PortMode, SegmentConfig, SegmentInfo, UdpOptions};
+use crate::{
+    ExitStatus, HostConfig, HostInfo, PortKind, PortMode, SegmentConfig, SegmentInfo, Udp6Options,
+    UdpOptions,
+};
 
 /// A request with the number that its reply carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,10 +39,19 @@ pub(crate) enum Request {
         segment: String,
         bind: SocketAddrV4,
     },
+    Udp6 {
+        segment: String,
+        options: Udp6Options,
+    },
+    Tcp6 {
+        segment: String,
+        bind: SocketAddrV6,
+    },
     Packet {
         segment: String,
         ethertype: u16,
     },
+    Host(HostConfig),
     Spawn(SpawnRequest),
     Kill {
         pid: i32,
@@ -83,6 +95,8 @@ pub(crate) struct SpawnRequest {
     pub(crate) fds: Vec<i32>,
     /// Which of standard input, output and error are set.
     pub(crate) stdio: [bool; 3],
+    /// The host that it runs on; `None`: the servers'.
+    pub(crate) host: Option<String>,
 }
 
 /// What the holder says.
@@ -108,6 +122,7 @@ pub(crate) enum Message {
 pub(crate) enum Reply {
     Done,
     Segment(SegmentInfo),
+    Host(HostInfo),
     Port { kind: PortKind },
     Socket,
     Packet { mac: MacAddr, ifindex: i32 },

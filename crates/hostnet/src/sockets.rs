@@ -49,7 +49,7 @@ impl UdpOptions {
 
 /// How an IPv6 UDP socket is made. It is always nonblocking, close-on-exec, without IPv4 (`IPV6_V6ONLY`) and bound to
 /// the interface (`SO_BINDTODEVICE`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Udp6Options {
     /// Address and port to bind; port 0 lets the kernel choose.
     pub bind: SocketAddrV6,

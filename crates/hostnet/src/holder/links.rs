@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use bootgate_events::MacAddr;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -21,7 +22,7 @@ use crate::{PortKind, PortMode, SegmentConfig, SegmentInfo};
 const TAP_QUEUE: u32 = 4096;
 /// How long a new link may take to pass frames; usually a millisecond, at worst the second that the kernel puts
 /// between two looks at carriers.
-const UP_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const UP_WITHIN: Duration = Duration::from_secs(5);
 /// `ETH_P_ALL` of `linux/if_ether.h`.
 const ALL_FRAMES: u16 = 3;
 
@@ -82,7 +83,7 @@ impl Links {
         let [a, b, c, d] = config.address.octets();
         let mac = MacAddr([0x02, 0x62, a, b, c, d]);
         let ifindex = self
-            .create_bridge(&interface, mac, config.address, config.prefix_len)
+            .create_bridge(&interface, mac, &config)
             .map_err(|error| Failure::new(action, &error))?;
         let info = SegmentInfo {
             name: config.name.clone(),
@@ -99,8 +100,7 @@ impl Links {
         &mut self,
         interface: &str,
         mac: MacAddr,
-        address: Ipv4Addr,
-        prefix_len: u8,
+        config: &SegmentConfig,
     ) -> io::Result<i32> {
         let bridge = LinkMessageBuilder::<LinkBridge>::new(interface)
             .address(mac.0.to_vec())
@@ -122,10 +122,66 @@ impl Links {
         self.netlink.add_address(
             AddressMessageBuilder::<Ipv4Addr>::new()
                 .index(index)
-                .address(address, prefix_len)
+                .address(config.address, config.prefix_len)
                 .build(),
         )?;
+        if let Some((address, prefix_len)) = config.address6 {
+            // The default of this namespace is off, see `new`.
+            let switch = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+            write_existing(&switch, "0")?;
+            for (address, prefix_len) in [(link_local(mac), 64), (address, prefix_len)] {
+                self.add_address6(index, address, prefix_len)?;
+            }
+        }
         i32::try_from(index).map_err(io::Error::other)
+    }
+
+    /// Gives an interface an IPv6 address that is usable at once: nobody else can have it.
+    fn add_address6(&mut self, index: u32, address: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
+        let mut message = AddressMessageBuilder::<Ipv6Addr>::new()
+            .index(index)
+            .address(address, prefix_len)
+            .build();
+        message.header.flags |= AddressHeaderFlags::Nodad;
+        self.netlink.add_address(message)
+    }
+
+    /// Connects an interface in another network namespace, named `peer` there, to a segment by a cable. The interface
+    /// is down and has no address.
+    pub(super) fn create_cable(
+        &mut self,
+        segment: &str,
+        peer: &str,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<(), Failure> {
+        let action = || format!("connecting `{peer}` to segment `{segment}`");
+        let bridge = u32::try_from(self.segment(segment)?.ifindex)
+            .map_err(|error| Failure::new(action(), &io::Error::other(error)))?;
+        self.ports += 1;
+        let interface = format!("port{}", self.ports);
+        self.connect(&interface, peer, bridge, namespace)
+            .during(action)
+    }
+
+    fn connect(
+        &mut self,
+        interface: &str,
+        peer: &str,
+        bridge: u32,
+        namespace: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        self.add(LinkVeth::new(interface, peer).build())?;
+        // A program's datagram must have its checksum when it reaches a client, which is no socket of this kernel.
+        for name in [interface, peer] {
+            link::disable_offloads(name)?;
+        }
+        let (inner, outer) = (self.index(interface)?, self.index(peer)?);
+        self.change(quiet(LinkUnspec::new_with_index(outer)).setns_by_fd(namespace.as_raw_fd()))?;
+        self.change(
+            quiet(LinkUnspec::new_with_index(inner))
+                .controller(bridge)
+                .up(),
+        )
     }
 
     pub(super) fn create_port(
@@ -206,8 +262,16 @@ impl Links {
     }
 }
 
+/// The link-local address that a hardware address makes (RFC 4291 appendix A).
+fn link_local(mac: MacAddr) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let [high, low] = [[a ^ 2, b], [c, 0xff]].map(u16::from_be_bytes);
+    let [next, last] = [[0xfe, d], [e, f]].map(u16::from_be_bytes);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, high, low, next, last)
+}
+
 /// Has an interface make no IPv6 address of its own, even where IPv6 could not be turned off.
-fn quiet(message: LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec> {
+pub(super) fn quiet(message: LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec> {
     message.append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
         vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
     )]))

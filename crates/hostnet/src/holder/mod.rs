@@ -2,6 +2,7 @@
 //! children, reaps whatever ends, and takes everything with it when it ends.
 
 mod children;
+mod hosts;
 mod links;
 mod netlink;
 mod setup;
@@ -14,6 +15,7 @@ use crate::channel::Channel;
 use crate::protocol::{Call, During, Failure, Message, Reply, Request};
 use crate::sockets;
 use children::Children;
+use hosts::Hosts;
 use links::Links;
 pub(crate) use netlink::encode_add_link;
 pub(crate) use setup::{Identity, identify};
@@ -41,12 +43,17 @@ fn prepare(identity: &Identity, control: &Channel) -> Result<Holder, Failure> {
     setup::detach(control)?;
     let children = Children::new()?;
     let links = Links::new()?;
-    Ok(Holder { children, links })
+    Ok(Holder {
+        children,
+        links,
+        hosts: Hosts::default(),
+    })
 }
 
 struct Holder {
     children: Children,
     links: Links,
+    hosts: Hosts,
 }
 
 impl Holder {
@@ -116,6 +123,22 @@ impl Holder {
                     .during(|| format!("listening on TCP `{bind}` on segment `{segment}`"))?;
                 Ok((Reply::Socket, vec![socket.into()]))
             }
+            Request::Udp6 { segment, options } => {
+                let found = self.links.segment(&segment)?;
+                let socket = sockets::udp6(&found.interface, found.ifindex, &options)
+                    .during(|| format!("binding UDP `{}` on segment `{segment}`", options.bind))?;
+                Ok((Reply::Socket, vec![socket.into()]))
+            }
+            Request::Tcp6 { segment, bind } => {
+                let found = self.links.segment(&segment)?;
+                let socket = sockets::tcp6(&found.interface, found.ifindex, bind)
+                    .during(|| format!("listening on TCP `{bind}` on segment `{segment}`"))?;
+                Ok((Reply::Socket, vec![socket.into()]))
+            }
+            Request::Host(config) => {
+                let info = self.hosts.create(&mut self.links, &config)?;
+                Ok((Reply::Host(info), Vec::new()))
+            }
             Request::Packet { segment, ethertype } => {
                 let segment = self.links.segment(&segment)?;
                 let (mac, ifindex) = (segment.mac, segment.ifindex);
@@ -124,7 +147,13 @@ impl Holder {
                 Ok((Reply::Packet { mac, ifindex }, vec![fd]))
             }
             Request::Spawn(spawn) => {
-                let (pid, pidfd) = self.children.spawn(&spawn, fds)?;
+                let Self {
+                    children, hosts, ..
+                } = self;
+                let (pid, pidfd) = match &spawn.host {
+                    Some(host) => hosts.within(host, || children.spawn(&spawn, fds))??,
+                    None => children.spawn(&spawn, fds)?,
+                };
                 Ok((Reply::Spawned { pid }, vec![pidfd]))
             }
             Request::Kill { pid, signal } => {

@@ -2,15 +2,18 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{Answer, Client};
-use super::{Child, HolderExit, PortMode, SandboxConfig, SegmentConfig, SegmentInfo, Spawn, enter};
+use super::{
+    Child, HolderExit, HostConfig, HostInfo, PortMode, SandboxConfig, SegmentConfig, SegmentInfo,
+    Spawn, enter,
+};
 use crate::protocol::{Reply, Request, SpawnRequest, Word};
-use crate::{PacketSocket, Port, SandboxError, UdpOptions};
+use crate::{PacketSocket, Port, SandboxError, Udp6Options, UdpOptions};
 
 /// How long the end of everything in the sandbox may take.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
@@ -46,8 +49,8 @@ impl Sandbox {
         self.client.pid()
     }
 
-    /// Makes a segment: a bridge with a pinned hardware address, no spanning tree, no multicast snooping, no IPv6,
-    /// and the servers' address.
+    /// Makes a segment: a bridge with a pinned hardware address, no spanning tree, no multicast snooping, and the
+    /// servers' addresses.
     ///
     /// # Errors
     /// [`SandboxError::Refused`] where the name is taken or the kernel refuses a step.
@@ -115,6 +118,54 @@ impl Sandbox {
         Ok(only(answer, &action)?.into())
     }
 
+    /// Makes an IPv6 UDP socket on a segment, nonblocking.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`], with [`io::ErrorKind::AddrInUse`] where the port is taken.
+    pub async fn udp6_socket(
+        &self,
+        segment: &str,
+        options: Udp6Options,
+    ) -> Result<UdpSocket, SandboxError> {
+        let action = format!("binding UDP `{}`", options.bind);
+        let request = Request::Udp6 {
+            segment: segment.to_owned(),
+            options,
+        };
+        let answer = self.ask(&action, request).await?;
+        Ok(only(answer, &action)?.into())
+    }
+
+    /// Makes a listening IPv6 TCP socket on a segment, nonblocking.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`], with [`io::ErrorKind::AddrInUse`] where the port is taken.
+    pub async fn tcp6_listener(
+        &self,
+        segment: &str,
+        bind: SocketAddrV6,
+    ) -> Result<TcpListener, SandboxError> {
+        let action = format!("listening on TCP `{bind}`");
+        let request = Request::Tcp6 {
+            segment: segment.to_owned(),
+            bind,
+        };
+        let answer = self.ask(&action, request).await?;
+        Ok(only(answer, &action)?.into())
+    }
+
+    /// Puts another machine on a segment. It is there until the sandbox ends.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`] where the name is taken, the segment does not exist or the kernel refuses a step.
+    pub async fn create_host(&self, config: HostConfig) -> Result<HostInfo, SandboxError> {
+        let action = format!("creating host `{}`", config.name);
+        match self.ask(&action, Request::Host(config)).await?.reply {
+            Reply::Host(info) => Ok(info),
+            _ => Err(unexpected(action)),
+        }
+    }
+
     /// Makes a raw packet socket on a segment's bridge, nonblocking. `ethertype` in host byte order; 3
     /// (`ETH_P_ALL`) takes every frame.
     ///
@@ -139,7 +190,8 @@ impl Sandbox {
     }
 
     /// Starts a program as a child of the holder, in its own process group, without a terminal. It sees the
-    /// host's files and the sandbox's network and processes, and dies with the holder.
+    /// host's files and the sandbox's processes, and the network of the servers or of a [`Sandbox::create_host`]; it
+    /// dies with the holder.
     ///
     /// # Errors
     /// [`SandboxError::Refused`], with [`io::ErrorKind::NotFound`] where there is no such program.
@@ -164,6 +216,7 @@ impl Sandbox {
             cwd: spawn.cwd.clone(),
             fds: spawn.fds.iter().map(|(_, target)| *target).collect(),
             stdio: streams.map(Option::is_some),
+            host: spawn.host.clone(),
         });
         let mut answer = self.client.call(&action, request, &fds).await?;
         let (Reply::Spawned { pid }, Some(exit)) = (&answer.reply, answer.exit.take()) else {

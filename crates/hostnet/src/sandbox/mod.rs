@@ -6,7 +6,7 @@ mod forbidden;
 mod handle;
 
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -58,6 +58,32 @@ pub struct SegmentConfig {
     pub address: Ipv4Addr,
     /// Length of the subnet's prefix, 1 to 31.
     pub prefix_len: u8,
+    /// The servers' IPv6 address on it with the length of its prefix; `None`: no IPv6. With one, the bridge has the
+    /// link-local address that its hardware address makes (RFC 4291 appendix A) too.
+    pub address6: Option<(Ipv6Addr, u8)>,
+}
+
+/// Another machine on a segment: a network namespace of its own, connected by a cable, for programs that must not
+/// share the servers' ports.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HostConfig {
+    /// Name by which [`Spawn::host`] refers to it; unique in the sandbox.
+    pub name: String,
+    /// The segment that it is on.
+    pub segment: String,
+    /// Its address there.
+    pub address: Ipv4Addr,
+    /// Length of the subnet's prefix, 1 to 31.
+    pub prefix_len: u8,
+}
+
+/// A machine of a sandbox that is up.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HostInfo {
+    /// Its interface's name.
+    pub interface: String,
+    /// Its hardware address.
+    pub mac: MacAddr,
 }
 
 /// A segment that is up.
@@ -92,6 +118,8 @@ pub struct Spawn {
     pub stderr: Option<OwnedFd>,
     /// Its working directory; `None` is the caller's, as it was when the sandbox was entered.
     pub cwd: Option<PathBuf>,
+    /// The host of [`Sandbox::create_host`] whose network it sees; `None` is the servers'.
+    pub host: Option<String>,
 }
 
 /// How a program ended: exactly one of both is set.

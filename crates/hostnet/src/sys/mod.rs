@@ -4,6 +4,7 @@
 
 pub(crate) mod ifaces;
 pub(crate) mod link;
+pub(crate) mod namespace;
 pub(crate) mod process;
 pub(crate) mod ring;
 pub(crate) mod socket;
