@@ -15,6 +15,7 @@ mod recorder;
 mod replay;
 mod run;
 mod segment;
+mod serve;
 mod sockets;
 
 pub use error::HarnessError;
