@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
+use crate::matrix::Axis;
+
 /// How many problems beside the first are named.
 const OTHERS_SHOWN: usize = 8;
 
@@ -23,6 +25,8 @@ pub struct Problem {
     pub hint: String,
     /// Something is absent that another problem may have hidden: not worth telling beside that one.
     pub(crate) absence: bool,
+    /// The axes of a matrix that the problem lies between: things that are good by themselves and not together.
+    pub(crate) axes: Vec<Axis>,
 }
 
 impl Problem {
@@ -34,7 +38,14 @@ impl Problem {
             label: "here".to_owned(),
             hint: String::new(),
             absence: false,
+            axes: Vec::new(),
         }
+    }
+
+    /// A problem of what does not go together, where a matrix may be what put it together.
+    pub(crate) fn between(mut self, axes: &[Axis]) -> Self {
+        self.axes = axes.to_vec();
+        self
     }
 
     /// A problem that goes away when something else is put right, or is about nothing being there.
@@ -78,6 +89,7 @@ impl ScenarioError {
             label: String::new(),
             hint: hint.to_owned(),
             absence: false,
+            axes: Vec::new(),
         };
         Self {
             first: Box::new(first),

@@ -12,6 +12,7 @@ mod diagnostic;
 mod files;
 mod lab;
 mod load;
+pub mod matrix;
 mod nbp;
 mod plan;
 mod profile;
@@ -23,7 +24,7 @@ mod wire;
 pub use diagnostic::{Problem, ScenarioError};
 pub use files::{Files, HostFiles};
 pub use lab::Lab;
-pub use load::{load, load_lab, parse, parse_lab};
+pub use load::{load, load_all, load_lab, parse, parse_all, parse_lab};
 pub use nbp::MissingNbp;
 pub use plan::{
     BoardPlan, Cell, DhcpPlan, DiskBus, DiskPlan, Driver, ImageFormat, ImagePlan, LanServer,

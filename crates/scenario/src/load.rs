@@ -7,31 +7,69 @@ use toml::de::DeTable;
 use crate::build;
 use crate::checks::Checks;
 use crate::diagnostic::{Problem, ScenarioError};
-use crate::files::{Files, HostFiles};
+use crate::files::{Files, HostFiles, Remembered};
 use crate::read::{Problems, Reader};
 use crate::wire::ScenarioWire;
-use crate::{Lab, Plan, lab};
+use crate::{Lab, Plan, lab, matrix};
 
 /// The longest scenario, lab or script file: 1 MiB.
 pub(crate) const MAX_FILE: u64 = 1 << 20;
 
-/// Reads a scenario and checks it, the files it names included.
+/// Reads a scenario without a matrix and checks it, the files it names included.
 ///
 /// # Errors
-/// The file cannot be read, or something in it is wrong.
+/// The file cannot be read, something in it is wrong, or it has a matrix: that is for [`load_all`].
 pub fn load(path: &Path) -> Result<Plan, ScenarioError> {
     let text = read("scenario", path)?;
     parse(&text, path, &HostFiles)
 }
 
-/// Checks the text of a scenario; `path` is the file it came from and where its paths begin.
+/// Checks the text of a scenario without a matrix; `path` is the file it came from and where its paths begin.
 ///
 /// # Errors
-/// Something in it is wrong.
+/// Something in it is wrong, or it has a matrix: that is for [`parse_all`].
 pub fn parse(text: &str, path: &Path, files: &dyn Files) -> Result<Plan, ScenarioError> {
     checked(text, path, files, |root, checks| {
         let wire = ScenarioWire::read(root);
+        if let Some(matrix) = &wire.matrix {
+            checks.fail(
+                Problem::at(
+                    matrix.span.clone(),
+                    "`[matrix]` makes several scenarios of this one",
+                )
+                .hint("one is wanted here: leave `[matrix]` out"),
+            );
+        }
         build::plan(&wire, checks)
+    })
+}
+
+/// Reads a scenario and checks it, the files it names included. Gives a plan for each cell of its matrix, in the
+/// matrix's order and then that of `include`; one plan where it has no matrix.
+///
+/// # Errors
+/// The file cannot be read, or something in it is wrong; a cell that no host could run is.
+pub fn load_all(path: &Path) -> Result<Vec<Plan>, ScenarioError> {
+    let text = read("scenario", path)?;
+    parse_all(&text, path, &HostFiles)
+}
+
+/// Checks the text of a scenario, see [`load_all`]; `path` is the file it came from and where its paths begin.
+///
+/// # Errors
+/// Something in it is wrong.
+pub fn parse_all(text: &str, path: &Path, files: &dyn Files) -> Result<Vec<Plan>, ScenarioError> {
+    // The cells ask for the same files.
+    let files = Remembered::new(files);
+    checked(text, path, &files, |root, checks| {
+        let wire = ScenarioWire::read(root);
+        match &wire.matrix {
+            None => build::plan(&wire, checks).map(|plan| vec![plan]),
+            Some(matrix) => {
+                let chosen = matrix::cells(matrix, checks)?;
+                Some(matrix::applied(&wire, &chosen, checks))
+            }
+        }
     })
 }
 

@@ -4,11 +4,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use toml::Spanned;
+
 use crate::checks::Checks;
-use crate::diagnostic::ScenarioError;
+use crate::diagnostic::{Problem, ScenarioError};
 use crate::files::Files;
-use crate::load::checked;
-use crate::read::{Reader, Text};
+use crate::load::{MAX_FILE, checked};
+use crate::read::{Reader, Text, shorten};
 
 /// The built-in profiles: name and text.
 const BUILT_IN: [(&str, &str); 9] = [
@@ -84,6 +86,15 @@ impl Platform {
         match self {
             Platform::Bios | Platform::UefiX64 => "x86_64",
             Platform::UefiArm64 | Platform::UbootArm64 => "aarch64",
+        }
+    }
+
+    /// The kernel's argument for its first serial port: the 8250 of a PC, the PL011 of an Arm machine.
+    #[must_use]
+    pub fn console(self) -> &'static str {
+        match self {
+            Platform::Bios | Platform::UefiX64 => "console=ttyS0",
+            Platform::UefiArm64 | Platform::UbootArm64 => "console=ttyAMA0",
         }
     }
 
@@ -189,10 +200,50 @@ impl FirmwareProfile {
     }
 }
 
-/// The profile that a scenario or lab file names.
+/// The profile that a scenario or lab file names: a built-in one, or a file whose name ends in `.toml`.
 pub(crate) fn written(key: &str, text: &Text, checks: &Checks<'_>) -> Option<FirmwareProfile> {
+    if text.get_ref().ends_with(".toml") {
+        return from_file(key, text, checks);
+    }
     let words = BUILT_IN.map(|(name, _)| (name, name));
     FirmwareProfile::built_in(checks.word(key, text, &words)?)
+}
+
+fn from_file(key: &str, text: &Text, checks: &Checks<'_>) -> Option<FirmwareProfile> {
+    let (path, _) = checks.regular(key, text)?;
+    let fail = |problem: String, hint: String| {
+        let message = format!("`{key}` names `{}`: {problem}", shorten(text.get_ref()));
+        let problem = Problem::at(text.span(), message);
+        checks.fail(problem.label("this profile").hint(hint));
+    };
+    let bytes = match checks.files.head(&path, MAX_FILE + 1) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            fail(crate::checks::reason(&error), String::new());
+            return None;
+        }
+    };
+    let Ok(written) = String::from_utf8(bytes) else {
+        let hint = "a firmware profile is a TOML file".to_owned();
+        fail("not UTF-8 text".to_owned(), hint);
+        return None;
+    };
+    match FirmwareProfile::parse(&written, &path, checks.files) {
+        Ok(profile) if FirmwareProfile::names().contains(&profile.name.as_str()) => {
+            let message = format!("its name `{profile}` is a built-in profile's");
+            fail(message, "give it a name of its own".to_owned());
+            None
+        }
+        Ok(profile) => Some(profile),
+        Err(error) => {
+            let first = error.problems().next();
+            let hint = first.map(|problem| problem.hint.clone());
+            let line = error.line().map(|line| format!("line {line}: "));
+            let problem = format!("{}{error}", line.unwrap_or_default());
+            fail(problem, hint.unwrap_or_default());
+            None
+        }
+    }
 }
 
 fn read(mut root: Reader<'_, '_>, checks: &Checks<'_>) -> Option<FirmwareProfile> {
@@ -218,18 +269,57 @@ fn read(mut root: Reader<'_, '_>, checks: &Checks<'_>) -> Option<FirmwareProfile
         Some(text) => checks.regular(key, &text).map(|(path, _)| Some(path)),
         None => Some(None),
     };
-    Some(FirmwareProfile {
+    let platform = platform.and_then(|word| checks.word("platform", &word, &Platform::WORDS))?;
+    let boots = path.as_ref();
+    let path = boots.and_then(|word| checks.word("boot", word, &BootPath::WORDS))?;
+    let trusts = secure_boot.as_ref().filter(|flag| *flag.get_ref());
+    exists(platform, path, boots, trusts, checks);
+    let loads = loader.as_ref();
+    let profile = FirmwareProfile {
         name: name.and_then(|name| checks.name("name", &name))?,
-        platform: platform.and_then(|word| checks.word("platform", &word, &Platform::WORDS))?,
-        path: path.and_then(|word| checks.word("boot", &word, &BootPath::WORDS))?,
-        loader: match loader {
-            Some(word) => checks.word("loader", &word, &Loader::WORDS)?,
+        platform,
+        path,
+        loader: match loads {
+            Some(word) => checks.word("loader", word, &Loader::WORDS)?,
             None => Loader::Ipxe,
         },
-        secure_boot: secure_boot.is_some_and(|flag| *flag.get_ref()),
+        secure_boot: trusts.is_some(),
         code: file("code", code)?,
         vars: file("vars", vars)?,
-    })
+    };
+    if let (Some(word), Some((why, hint))) = (loads, crate::build::unfit(profile.loader, &profile))
+    {
+        let message = format!("`loader` cannot be `{}`: {why}", word.get_ref());
+        checks.fail(Problem::at(word.span(), message).hint(hint));
+    }
+    Some(profile)
+}
+
+/// Complains about firmware that there is not.
+fn exists(
+    platform: Platform,
+    path: BootPath,
+    boots: Option<&Text>,
+    secure_boot: Option<&Spanned<bool>>,
+    checks: &Checks<'_>,
+) {
+    let possible = match platform {
+        Platform::Bios => matches!(path, BootPath::Pxe4 | BootPath::Usb),
+        Platform::UbootArm64 => path == BootPath::Pxe4,
+        Platform::UefiX64 | Platform::UefiArm64 => true,
+    };
+    if let (false, Some(text)) = (possible, boots) {
+        let message = format!(
+            "`boot` is `{}`: platform `{platform}` cannot",
+            text.get_ref()
+        );
+        let hint = "HTTP Boot and IPv6 are UEFI's; U-Boot boots by its own `pxe` commands";
+        checks.fail(Problem::at(text.span(), message).hint(hint));
+    }
+    if let (false, Some(flag)) = (platform.is_uefi(), secure_boot) {
+        let message = format!("`secure_boot` on platform `{platform}`");
+        checks.fail(Problem::at(flag.span(), message).hint("Secure Boot is UEFI's"));
+    }
 }
 
 /// The profile's name.

@@ -223,6 +223,44 @@ impl<'a, 'i> Reader<'a, 'i> {
         }
     }
 
+    /// Text, a table, or a list of these; messages call each table `[[place]]`.
+    pub fn texts_or_tables(
+        &mut self,
+        key: &'static str,
+        place: &str,
+        wanted: &str,
+    ) -> Option<Spanned<Vec<Result<Reader<'a, 'i>, Text>>>> {
+        let value = self.get(key)?;
+        let one = |item: &'a Spanned<DeValue<'i>>| match item.get_ref() {
+            DeValue::Table(table) => {
+                let place = format!("[{place}]");
+                Some(Ok(Reader::of(table, item.span(), &place, self.problems)))
+            }
+            _ => self.as_text(key, item, wanted).map(Err),
+        };
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(one).collect::<Option<Vec<_>>>()?,
+            _ => vec![one(value)?],
+        };
+        Some(Spanned::new(value.span(), items))
+    }
+
+    /// Text or a whole number, or a list of these; numbers are given as text.
+    pub fn words(&mut self, key: &'static str, wanted: &str) -> Option<Spanned<Vec<Text>>> {
+        let value = self.get(key)?;
+        let one = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => {
+                Some(Spanned::new(item.span(), number.as_str().to_owned()))
+            }
+            _ => self.as_text(key, item, wanted),
+        };
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(one).collect::<Option<Vec<_>>>()?,
+            _ => vec![one(value)?],
+        };
+        Some(Spanned::new(value.span(), items))
+    }
+
     /// A list of tables, which messages call `[[place]]`. `None` where the key is absent.
     pub fn tables(
         &mut self,

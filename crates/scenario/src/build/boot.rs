@@ -1,17 +1,16 @@
 //! What a machine boots over the network.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::fits;
 use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::suggest;
-use crate::wire::{BootWire, SharedWire, TargetWire};
-use crate::{FirmwareProfile, NbpPlan, NetbootPlan, Payload, TargetPlan};
-
-/// The kernel command line where none is given: the console is the first serial port.
-const DEFAULT_CMDLINE: &str = "console=ttyS0";
+use crate::wire::{BootWire, TargetWire};
+use crate::{FirmwareProfile, Loader, NbpPlan, NetbootPlan, Payload, TargetPlan};
 
 /// The longest kernel command line of an operator (COMMAND_LINE_SIZE of x86 is 2048; the rest is for what the
 /// agent needs).
@@ -26,19 +25,23 @@ impl NetbootPlan {
     }
 }
 
-/// What the target boots: its own keys, then those of all targets.
+/// What the target at `place` boots, where `wire` are the keys that hold for it.
 pub(super) fn netboot(
-    wire: &TargetWire,
-    shared: &SharedWire,
+    wire: &BootWire,
+    place: &Range<usize>,
     firmware: &FirmwareProfile,
     checks: &Checks<'_>,
 ) -> Option<NetbootPlan> {
-    let (own, all) = (&wire.own.boot, &shared.boot);
-    let nbp = nbp(own, all, checks);
-    let cmdline = cmdline(own.cmdline.as_ref().or(all.cmdline.as_ref()), checks);
-    let (payload, script) = payload(wire, own, all, cmdline, checks)?;
+    let nbp = nbp(wire, checks);
+    let cmdline = cmdline(wire.cmdline.as_ref(), firmware, checks);
+    let (payload, script) = payload(wire, place, cmdline, checks)?;
+    let loader = match &wire.loader {
+        Some(word) => checks.word("loader", word, &Loader::WORDS)?,
+        None => firmware.loader,
+    };
+    fits::loader(loader, wire, firmware, checks);
     Some(NetbootPlan {
-        loader: firmware.loader,
+        loader,
         nbp,
         payload,
         script,
@@ -47,17 +50,13 @@ pub(super) fn netboot(
 
 /// What is loaded, and the operator's own script for that.
 fn payload(
-    wire: &TargetWire,
-    own: &BootWire,
-    all: &BootWire,
+    wire: &BootWire,
+    place: &Range<usize>,
     cmdline: String,
     checks: &Checks<'_>,
 ) -> Option<(Payload, Option<PathBuf>)> {
-    let kernel = own.kernel.as_ref().or(all.kernel.as_ref());
-    let script = own.script.as_ref().or(all.script.as_ref());
-    let initrds = own.initrd.as_ref().or(all.initrd.as_ref());
-    let list = own.files.as_ref().or(all.files.as_ref());
-    match (kernel, script) {
+    let (initrds, list) = (wire.initrd.as_ref(), wire.files.as_ref());
+    match (&wire.kernel, &wire.script) {
         (Some(kernel), script) => {
             if let Some(list) = list {
                 checks.fail(
@@ -83,7 +82,7 @@ fn payload(
         }
         (None, None) => {
             let hint = "add [boot] with kernel = \"vmlinuz\" and initrd = \"initrd.img\", or script = \"custom.ipxe\"";
-            checks.missing(wire.span.clone(), "what the target boots", hint);
+            checks.missing(place.clone(), "what the target boots", hint);
             None
         }
     }
@@ -250,9 +249,12 @@ fn same_name(key: &str, text: &Text, checks: &Checks<'_>) {
 
 /// The command line becomes part of a line of an iPXE script: what iPXE or the script would read as its own is
 /// refused (iPXE expands `${...}` and joins and splits commands at `&&`, `||` and `;`).
-fn cmdline(text: Option<&Text>, checks: &Checks<'_>) -> String {
+///
+/// Where it names no console, the first serial port of such a machine is added: nothing else can be seen.
+fn cmdline(text: Option<&Text>, firmware: &FirmwareProfile, checks: &Checks<'_>) -> String {
+    let console = firmware.platform.console();
     let Some(text) = text else {
-        return DEFAULT_CMDLINE.to_owned();
+        return console.to_owned();
     };
     let line = text.get_ref();
     let fail = |problem: &str, hint: &str| {
@@ -291,14 +293,16 @@ fn cmdline(text: Option<&Text>, checks: &Checks<'_>) -> String {
             "leave them out: they are added",
         );
     }
-    line.clone()
+    if line.split(' ').any(|word| word.starts_with("console=")) {
+        return line.clone();
+    }
+    format!("{console} {line}").trim_end().to_owned()
 }
 
-fn nbp(own: &BootWire, all: &BootWire, checks: &Checks<'_>) -> NbpPlan {
-    let file = own.nbp.as_ref().or(all.nbp.as_ref());
-    let bootfile = own.bootfile.as_ref().or(all.bootfile.as_ref());
+fn nbp(wire: &BootWire, checks: &Checks<'_>) -> NbpPlan {
+    let bootfile = wire.bootfile.as_ref();
     NbpPlan {
-        file: file.and_then(|text| {
+        file: wire.nbp.as_ref().and_then(|text| {
             let (path, _) = checks.regular("nbp", text)?;
             check_bootfile("nbp", &served_name(&path), text, checks).then_some(path)
         }),
@@ -362,21 +366,9 @@ pub(super) fn distinct_bootfiles(
 }
 
 /// Whether the target has to boot from its disk after the flash.
-pub(super) fn disk_boot(
-    wire: &TargetWire,
-    shared: &SharedWire,
-    flashes: bool,
-    checks: &Checks<'_>,
-) -> bool {
-    let written = wire
-        .own
-        .boot
-        .disk_boot
-        .as_ref()
-        .or(shared.boot.disk_boot.as_ref());
-    let given = wire.own.boot.image.is_some() || shared.boot.image.is_some();
-    match written {
-        Some(flag) if *flag.get_ref() && !given => {
+pub(super) fn disk_boot(wire: &BootWire, checks: &Checks<'_>) -> bool {
+    match &wire.disk_boot {
+        Some(flag) if *flag.get_ref() && wire.image.is_none() => {
             checks.fail(
                 Problem::at(flag.span(), "`disk_boot` without `image`")
                     .hint("add the image to flash: image = \"disk.img\""),
@@ -384,6 +376,6 @@ pub(super) fn disk_boot(
             false
         }
         Some(flag) => *flag.get_ref(),
-        None => flashes || given,
+        None => wire.image.is_some(),
     }
 }

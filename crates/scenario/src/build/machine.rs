@@ -6,32 +6,17 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::image;
+use super::{disk, nics};
 use crate::checks::Checks;
 use crate::diagnostic::Problem;
+use crate::matrix::Axis;
 use crate::read::{Text, shorten};
-use crate::units::show_size;
-use crate::wire::{BoardWire, DiskWire, PowerWire, TargetWire};
-use crate::{
-    BoardPlan, DiskBus, DiskPlan, Driver, FirmwareProfile, ImagePlan, NicLink, NicPlan, NicRom,
-    PowerPlan, QemuPlan,
-};
+use crate::wire::{BoardWire, PowerWire, TargetWire};
+use crate::{BoardPlan, Driver, FirmwareProfile, ImagePlan, PowerPlan, QemuPlan};
 use bootgate_events::MacAddr;
-
-/// Network interfaces of virtual machines: the scenario's word and QEMU's device.
-const NICS: [(&str, &str); 5] = [
-    ("virtio-net", "virtio-net-pci"),
-    ("e1000", "e1000"),
-    ("e1000e", "e1000e"),
-    ("rtl8139", "rtl8139"),
-    ("vmxnet3", "vmxnet3"),
-];
 
 /// Memory of a virtual machine where the scenario does not say: what the live environment needs.
 const DEFAULT_MEMORY_MIB: u32 = 512;
-
-/// A disk is rounded up to whole units of this where the scenario does not say its size: 1 MiB.
-const DISK_STEP: u64 = 1 << 20;
 
 /// Bits per second of a board's console where the file does not say.
 const DEFAULT_BAUD: u32 = 115_200;
@@ -41,7 +26,7 @@ const DEFAULT_POWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn firmware(wire: &TargetWire, checks: &Checks<'_>) -> Option<FirmwareProfile> {
     let Some(text) = &wire.firmware else {
-        let hint = "add firmware = \"bios\" or firmware = \"uefi\"";
+        let hint = "add firmware = \"bios\" or firmware = \"uefi\", or several in [matrix]";
         checks.missing(wire.span.clone(), "`firmware`", hint);
         return None;
     };
@@ -57,7 +42,8 @@ pub(super) fn firmware(wire: &TargetWire, checks: &Checks<'_>) -> Option<Firmwar
     let message = format!("firmware `{firmware}` does not exist for arch `{written}`");
     checks.fail(
         Problem::at(arch.span(), message)
-            .hint("leave `arch` out: the firmware says it; arm64 is the UEFI of aarch64"),
+            .hint("leave `arch` out: the firmware says it; arm64 is the UEFI of aarch64")
+            .between(&[Axis::Firmware]),
     );
     None
 }
@@ -86,7 +72,7 @@ fn no_virtual_keys(wire: &TargetWire, checks: &Checks<'_>) {
     let keys: [(&str, Option<Range<usize>>); 6] = [
         ("memory", wire.memory.as_ref().map(Text::span)),
         ("cpus", wire.cpus.as_ref().map(Spanned::span)),
-        ("nic", wire.nic.as_ref().map(Text::span)),
+        ("nic", wire.nic.as_ref().map(|nics| nics.span.clone())),
         ("rom", wire.rom.as_ref().map(Text::span)),
         ("qemu_args", wire.qemu_args.as_ref().map(Spanned::span)),
         ("disk", wire.disk.as_ref().map(|disk| disk.span.clone())),
@@ -95,7 +81,8 @@ fn no_virtual_keys(wire: &TargetWire, checks: &Checks<'_>) {
         if let Some(span) = span {
             checks.fail(
                 Problem::at(span, format!("`{key}` beside `[target.board]`"))
-                    .hint("the key describes a virtual machine; a board is what it is"),
+                    .hint("the key describes a virtual machine; a board is what it is")
+                    .between(&[Axis::Nic, Axis::Disk, Axis::Memory, Axis::Cpus]),
             );
         }
     }
@@ -115,28 +102,16 @@ fn qemu(
         Some(count) => cpus(count, checks),
         None => Some(1),
     };
-    let nic = match &wire.nic {
-        Some(text) => checks.word("nic", text, &NICS),
-        None => Some(NICS[0].1),
-    };
+    let nics = nics::nics(wire, mac, checks);
     let disk = match (&wire.disk, image) {
         (None, None) => Some(None),
-        (None, Some(image)) => Some(Some(DiskPlan {
-            size: image.size.div_ceil(DISK_STEP).saturating_mul(DISK_STEP),
-            sector_size: image.sector_size,
-            bus: DiskBus::Virtio,
-        })),
-        (Some(disk_wire), image) => disk(disk_wire, image, checks).map(Some),
+        (None, Some(image)) => Some(Some(disk::of_image(image))),
+        (Some(disk_wire), image) => disk::disk(disk_wire, image, checks).map(Some),
     };
     Some(QemuPlan {
         memory_mib: memory_mib?,
         cpus: cpus?,
-        nics: vec![NicPlan {
-            model: nic?.to_owned(),
-            rom: rom(wire.rom.as_ref(), checks)?,
-            mac,
-            link: NicLink::Segment,
-        }],
+        nics: nics?,
         disk: disk?,
         extra_args: plain_texts(wire.qemu_args.as_ref()),
     })
@@ -174,96 +149,6 @@ fn cpus(count: &Spanned<u64>, checks: &Checks<'_>) -> Option<u32> {
         checks.fail(Problem::at(count.span(), message).hint("use 1 to 64"));
     }
     number
-}
-
-fn rom(text: Option<&Text>, checks: &Checks<'_>) -> Option<NicRom> {
-    let Some(text) = text else {
-        return Some(NicRom::Standard);
-    };
-    match text.get_ref().as_str() {
-        "standard" => Some(NicRom::Standard),
-        "qemu" => Some(NicRom::Qemu),
-        _ => checks
-            .regular("rom", text)
-            .map(|(path, _)| NicRom::File(path)),
-    }
-}
-
-fn disk(wire: &DiskWire, image: Option<&ImagePlan>, checks: &Checks<'_>) -> Option<DiskPlan> {
-    let sector_size = match (&wire.sector_size, image) {
-        (Some(written), _) => image::known_sector_size(written, checks)?,
-        (None, Some(image)) => image.sector_size,
-        (None, None) => 512,
-    };
-    if let (Some(written), Some(image)) = (&wire.sector_size, image)
-        && image.sector_size != sector_size
-    {
-        checks.fail(
-            Problem::at(
-                written.span(),
-                format!("the disk's `sector_size` is `{sector_size}`, the image's is `{}`", image.sector_size),
-            )
-            .label("not the image's")
-            .hint("an image boots only from a disk of its own sector size; leave the key out to get that"),
-        );
-        return None;
-    }
-    let Some(text) = &wire.size else {
-        let Some(image) = image else {
-            let hint = "add the size of the disk: disk = { size = \"64MiB\" }";
-            checks.missing(wire.span.clone(), "the disk's `size`", hint);
-            return None;
-        };
-        let size = image.size.div_ceil(DISK_STEP).saturating_mul(DISK_STEP);
-        return Some(DiskPlan {
-            size,
-            sector_size,
-            bus: DiskBus::Virtio,
-        });
-    };
-    let size = checks.size("size", text)?;
-    let fail = |problem: String, hint: &str| {
-        let shown = shorten(text.get_ref());
-        checks.fail(
-            Problem::at(
-                text.span(),
-                format!("the disk's `size` is `{shown}`: {problem}"),
-            )
-            .hint(hint),
-        );
-        None
-    };
-    if size == 0 || !size.is_multiple_of(u64::from(sector_size)) {
-        let problem = format!("no multiple of its sector size, {sector_size}");
-        return fail(problem, "use whole sectors, like \"64MiB\"");
-    }
-    match image {
-        Some(image) if image.size > size => {
-            let problem = format!("smaller than the image, {}", show_size(image.size));
-            fail(
-                problem,
-                "make the disk larger, or leave `size` out to get the image's",
-            )
-        }
-        _ => Some(DiskPlan {
-            size,
-            sector_size,
-            bus: DiskBus::Virtio,
-        }),
-    }
-}
-
-/// SeaBIOS reads virtio disks in sectors of 512 bytes only.
-pub(super) fn bios_can_boot(wire: &TargetWire, driver: &Driver, checks: &Checks<'_>) {
-    let Driver::Qemu(qemu) = driver else { return };
-    if qemu.disk.is_none_or(|disk| disk.sector_size == 512) {
-        return;
-    }
-    let span = wire.firmware.as_ref().map_or(wire.span.clone(), Text::span);
-    checks.fail(
-        Problem::at(span, "firmware `bios` cannot boot from a disk with sectors of `4096` bytes")
-            .hint("use firmware = \"uefi\", or an image made for 512; disk_boot = false skips the boot from disk"),
-    );
 }
 
 /// A board: its console, its power.

@@ -1,25 +1,30 @@
 //! From what is written to a plan: defaults filled in, everything checked. Problems are collected, so that one
 //! look at a file finds them all.
 
+mod arch;
 mod boot;
+mod chosen;
+mod disk;
 mod faults;
+mod fits;
 mod image;
 mod mac;
 mod machine;
 mod network;
+mod nics;
 mod rules;
 
 use std::collections::HashMap;
 
 use bootgate_events::{DiskProofKind, Goal, MacAddr, TargetName, TargetRules};
 
+pub(crate) use fits::unfit;
 pub(crate) use machine::board;
 pub(crate) use network::network;
 
 use crate::checks::{Checks, is_name};
 use crate::diagnostic::Problem;
 use crate::plan::{Driver, Plan, TargetPlan};
-use crate::profile::Platform;
 use crate::read::shorten;
 use crate::wire::{ScenarioWire, SharedWire, TargetWire};
 
@@ -47,6 +52,7 @@ pub(crate) fn plan(wire: &ScenarioWire, checks: &Checks<'_>) -> Option<Plan> {
     let network = network?;
     one_kind(&wire.targets, &network, checks);
     boot::distinct_bootfiles(&targets, &wire.targets, checks);
+    fits::network(&targets, wire, &network, checks);
     Some(Plan {
         name: name?,
         file: checks.file.to_owned(),
@@ -122,16 +128,14 @@ fn target(
         }
     };
     let firmware = machine::firmware(wire, checks);
-    let image = image::image(
-        wire.own.boot.image.as_ref().or(shared.boot.image.as_ref()),
-        checks,
-    );
+    let boots = chosen::boot(wire, shared, firmware.as_ref(), checks);
+    let image = image::image(boots.image.as_ref(), checks);
     let boot = firmware
         .as_ref()
-        .and_then(|firmware| boot::netboot(wire, shared, firmware, checks));
+        .and_then(|firmware| boot::netboot(&boots, &wire.span, firmware, checks));
     let driver = mac.and_then(|mac| machine::driver(wire, mac, image.as_ref(), checks));
-    let disk_boot = boot::disk_boot(wire, shared, image.is_some(), checks);
-    let flashes = wire.own.boot.image.is_some() || shared.boot.image.is_some();
+    let disk_boot = boot::disk_boot(&boots, checks);
+    let flashes = boots.image.is_some();
     let context = rules::Context {
         flashes,
         disk_boot,
@@ -139,9 +143,10 @@ fn target(
     };
     let judged = rules::rules(wire, shared, &context, checks);
     let (name, firmware, driver) = (name?, firmware?, driver?);
-    if firmware.platform == Platform::Bios && disk_boot {
-        machine::bios_can_boot(wire, &driver, checks);
+    if disk_boot {
+        fits::bios_disk(wire, &firmware, &driver, checks);
     }
+    arch::same(&boots, &firmware, image.as_ref(), boot.as_ref(), checks);
     let name = TargetName::new(name);
     let mac = mac?;
     Some(TargetPlan {

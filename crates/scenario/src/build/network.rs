@@ -7,10 +7,14 @@ use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::wire::NetworkWire;
-use crate::{DhcpPlan, NetworkPlan};
+use crate::{DhcpPlan, LanServer, NetworkPlan};
 
 /// Address of the servers where the scenario names none.
 const DEFAULT_ADDRESS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 77, 0, 1), 24);
+
+/// DHCP servers that a run can start beside itself.
+const LAN_SERVERS: [(&str, LanServer); 2] =
+    [("dnsmasq", LanServer::Dnsmasq), ("kea", LanServer::Kea)];
 
 /// The segment for so many targets.
 pub(crate) fn network(
@@ -53,9 +57,61 @@ pub(crate) fn network(
         server_ip,
         prefix_len,
         pool,
+        dhcp: dhcp(wire, checks)?,
         interface,
-        dhcp: DhcpPlan::Full,
     })
+}
+
+/// Who gives out addresses, as it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dhcp {
+    Full,
+    Proxy,
+    Off,
+}
+
+/// Who gives out addresses, and the server that is not ours.
+fn dhcp(wire: &NetworkWire, checks: &Checks<'_>) -> Option<DhcpPlan> {
+    let words = [
+        ("full", Dhcp::Full),
+        ("proxy", Dhcp::Proxy),
+        ("off", Dhcp::Off),
+    ];
+    let dhcp = match &wire.dhcp {
+        Some(word) => checks.word("dhcp", word, &words)?,
+        None => Dhcp::Full,
+    };
+    let server = match &wire.lan {
+        Some(lan) => {
+            let server = checks.word("lan", lan, &LAN_SERVERS)?;
+            lan_is_wanted(lan, dhcp, wire, checks);
+            server
+        }
+        None if wire.interface.is_some() => LanServer::Existing,
+        None => LanServer::Dnsmasq,
+    };
+    Some(match dhcp {
+        Dhcp::Full => DhcpPlan::Full,
+        Dhcp::Proxy => DhcpPlan::Proxy(server),
+        Dhcp::Off => DhcpPlan::Off(server),
+    })
+}
+
+fn lan_is_wanted(lan: &Text, dhcp: Dhcp, wire: &NetworkWire, checks: &Checks<'_>) {
+    if dhcp == Dhcp::Full {
+        checks.fail(
+            Problem::at(lan.span(), "`lan` without `dhcp`")
+                .label("a second DHCP server")
+                .hint("add dhcp = \"proxy\" or dhcp = \"off\": with \"full\", bootgate is the segment's DHCP server"),
+        );
+    }
+    if let Some(interface) = &wire.interface {
+        let shown = shorten(interface.get_ref());
+        checks.fail(
+            Problem::at(lan.span(), format!("`lan` beside `interface`, `{shown}`"))
+                .hint("leave `lan` out: on a real network the DHCP server is there already"),
+        );
+    }
 }
 
 fn address(text: &Text, checks: &Checks<'_>) -> Option<(Ipv4Addr, u8)> {
