@@ -12,6 +12,8 @@ pub use loader::{GRUB_SEARCH, LinuxBoot, LoaderBoot, LoaderKind, LocalDrive, ren
 
 /// The template of [`render_ipxe`].
 pub const BOOT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/boot.ipxe");
+/// The template of [`render_autoexec`].
+pub const AUTOEXEC_TEMPLATE: &str = include_str!("../../../ipxe-scripts/autoexec.ipxe");
 /// The template of [`render_exit`].
 pub const EXIT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/exit.ipxe");
 /// The template of [`render_local`].
@@ -82,6 +84,19 @@ pub enum ScriptError {
 /// A value could change the script's meaning: control characters, iPXE command separators, blanks in a URL.
 pub fn render_ipxe(script: &IpxeScript) -> Result<String, ScriptError> {
     render_custom(BOOT_TEMPLATE, script)
+}
+
+/// Renders the script that iPXE runs by its name, `autoexec.ipxe`, from beside its UEFI programs, and that finds the
+/// machine's own script (`ipxe-scripts/autoexec.ipxe`). `port` is the HTTP server's.
+///
+/// # Errors
+/// None with the script as it is; a changed one may have a name that is not known.
+pub fn render_autoexec(port: u16) -> Result<String, ScriptError> {
+    let port = match port {
+        80 => String::new(),
+        port => format!(":{port}"),
+    };
+    fill(AUTOEXEC_TEMPLATE, &[("port", port)])
 }
 
 /// Renders the script that hands a machine back to its firmware, to boot from disk (`ipxe-scripts/exit.ipxe`).

@@ -2,8 +2,8 @@
 
 use bootgate_events::AttemptId;
 use bootgate_netboot::script::{
-    BOOT_TEMPLATE, EXIT_TEMPLATE, Initrd, IpxeScript, ScriptError, render_custom, render_exit,
-    render_ipxe,
+    BOOT_TEMPLATE, EXIT_TEMPLATE, Initrd, IpxeScript, ScriptError, render_autoexec, render_custom,
+    render_exit, render_ipxe,
 };
 
 fn script() -> IpxeScript {
@@ -92,6 +92,19 @@ fn every_failure_says_so_and_exits_to_the_firmware() {
             "{forbidden}"
         );
     }
+}
+
+#[test]
+fn the_script_beside_the_boot_program_names_the_servers_port() {
+    let fetches = |port| {
+        let text = render_autoexec(port).expect("render");
+        let mut lines = commands(&text).into_iter();
+        let fetch = lines.find(|line| line.starts_with("imgfetch"));
+        fetch.expect("it fetches").to_owned()
+    };
+    let place = "${net${bg-number}/mac:hexhyp}/boot.ipxe";
+    assert!(fetches(80).contains(&format!(" http://${{bg-server}}/boot/{place} ")));
+    assert!(fetches(8080).contains(&format!(" http://${{bg-server}}:8080/boot/{place} ")));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub use diagnostic::{Problem, ScenarioError};
 pub use files::{Files, HostFiles};
 pub use lab::Lab;
 pub use load::{load, load_all, load_lab, parse, parse_all, parse_lab};
-pub use nbp::MissingNbp;
+pub use nbp::{MissingNbp, PREPARED_IPXE};
 pub use plan::{
     BoardPlan, Cell, DhcpPlan, DiskBus, DiskPlan, Driver, ImageFormat, ImagePlan, LanServer,
     NbpPlan, NetbootPlan, NetworkPlan, NicLink, NicPlan, NicRom, Payload, Plan, PowerPlan,

@@ -27,6 +27,9 @@ const ARM64_PLACES: [&str; 2] = [
     "/usr/share/ipxe/arm64-efi/snponly.efi",
 ];
 
+/// Names a folder that `bootgate ipxe prepare` made. Its programs come before those that the host has installed.
+pub const PREPARED_IPXE: &str = "BOOTGATE_IPXE";
+
 /// No network boot program is installed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
@@ -40,7 +43,8 @@ pub struct MissingNbp {
 }
 
 impl NbpPlan {
-    /// The file to serve: the scenario's own, else the host's iPXE for this firmware.
+    /// The file to serve: the scenario's own, else what lies in the folder that [`PREPARED_IPXE`] names in the
+    /// environment, else the host's iPXE for this firmware.
     ///
     /// A fault of the host, not of the scenario, so it is found when a run starts and not by
     /// [`load`](crate::load()).
@@ -57,9 +61,10 @@ impl NbpPlan {
             Platform::UefiX64 => (&UEFI_PLACES, "snponly.efi"),
             Platform::UefiArm64 | Platform::UbootArm64 => (&ARM64_PLACES, "ipxe-arm64.efi"),
         };
-        places
-            .iter()
-            .map(PathBuf::from)
+        let prepared = std::env::var_os(PREPARED_IPXE).map(|folder| Path::new(&folder).join(name));
+        prepared
+            .into_iter()
+            .chain(places.iter().map(PathBuf::from))
             .find(|path| path.is_file())
             .ok_or(MissingNbp { platform, name })
     }

@@ -141,7 +141,7 @@ async fn head_of_a_script_does_not_give_it_out() {
     require_commands!("curl");
     let armed = Armed::new().await;
     armed.call(&paths::script(&MAC), &["-I"]).await;
-    assert_eq!(armed.told(), []);
+    assert_eq!(armed.bench.facts.count("script-served"), 0);
 }
 
 #[tokio::test]
@@ -194,6 +194,30 @@ async fn scripts_go_to_known_machines_that_boot_from_the_network() {
     assert_eq!(status, "200");
     assert!(!script.contains(armed.nonce.as_str()), "{script}");
     assert!(script.contains("exit"), "{script}");
+}
+
+#[tokio::test]
+async fn ipxe_finds_its_way_to_the_script_beside_the_boot_program() {
+    require_commands!("curl");
+    let armed = Armed::new().await;
+    let from = common::LEASED.to_string();
+    let path = format!("{}autoexec.ipxe", paths::artifact("efi/"));
+    let (status, _) = armed.call(&path, &["--interface", &from]).await;
+    assert_eq!(status, "404", "nobody has leased this address");
+    armed.bench.lease().await;
+    for path in ["/autoexec.ipxe", path.as_str()] {
+        let (status, body) = armed.call(path, &["--interface", &from]).await;
+        assert_eq!(status, "200");
+        assert!(body.starts_with("#!ipxe\n"), "{body}");
+        let port = armed.bench.http().port();
+        let next = format!("http://${{bg-server}}:{port}/boot/");
+        assert!(body.contains(&next), "{body}");
+    }
+    // Being led to the script is not having it.
+    assert_eq!(armed.bench.facts.count("script-served"), 0);
+    armed.bench.server.machines().disarm(MAC);
+    let (status, _) = armed.call("/autoexec.ipxe", &["--interface", &from]).await;
+    assert_eq!(status, "404", "it is no longer to boot over the network");
 }
 
 #[tokio::test]

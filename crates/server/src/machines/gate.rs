@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bootgate_api::{BootPlan, Completion, paths};
 use bootgate_events::{ArtifactRole, AttemptId, ByteRange, EventKind, FaultAction, MacAddr, Stage};
 use bootgate_netboot::script::{
-    Initrd, IpxeScript, ScriptError, render_custom, render_exit, render_ipxe,
+    Initrd, IpxeScript, ScriptError, render_autoexec, render_custom, render_exit, render_ipxe,
 };
 
 use super::{Armed, MachineBoot, Machines, ScriptBoot};
@@ -30,8 +30,8 @@ impl Desk for Machines {
         Box::pin(std::future::ready(self.script(&ask)))
     }
 
-    fn generated(&self, _: FileAsk) -> BoxFuture<'_, Generated> {
-        Box::pin(std::future::ready(Generated::NotOurs))
+    fn generated(&self, ask: FileAsk) -> BoxFuture<'_, Generated> {
+        Box::pin(std::future::ready(self.beside_nbp(&ask)))
     }
 
     fn call(&self, call: AgentCall) -> BoxFuture<'_, Result<Answered, Refusal>> {
@@ -39,7 +39,30 @@ impl Desk for Machines {
     }
 }
 
+/// The script that iPXE since 2021 looks for beside its UEFI program, before its prompt and any DHCP of its own.
+const AUTOEXEC: &str = "autoexec.ipxe";
+
 impl Machines {
+    /// The script that leads iPXE to the machine's own one, for who boots over the network.
+    fn beside_nbp(&self, ask: &FileAsk) -> Generated {
+        if ask.name.rsplit('/').next() != Some(AUTOEXEC) {
+            return Generated::NotOurs;
+        }
+        let machines = self.lock();
+        let boots = |mac: &MacAddr| machines.get(mac).is_some_and(|armed| armed.netboot);
+        let Some(mac) = ask.holder.filter(boots) else {
+            return Generated::Absent;
+        };
+        match render_autoexec(port(&ask.server_url)) {
+            Ok(text) => Generated::File(Served {
+                bytes: text.into(),
+                mac: Some(mac),
+                told: None,
+            }),
+            Err(error) => Generated::Refused(Refusal::new(500, error.to_string())),
+        }
+    }
+
     fn script(&self, ask: &BootAsk) -> Result<Served, Refusal> {
         let mac = ask.mac;
         let mut machines = self.lock();
@@ -91,6 +114,12 @@ impl Machines {
             told,
         })
     }
+}
+
+/// The port in a server's base URL.
+fn port(server_url: &str) -> u16 {
+    let last = server_url.rsplit(':').next();
+    last.and_then(|port| port.parse().ok()).unwrap_or(80)
 }
 
 fn answer(armed: &mut Armed, what: Saying) -> Result<(Answer, Option<EventKind>), Refusal> {
