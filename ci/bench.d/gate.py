@@ -3,6 +3,10 @@
 Both boot the same virtual machine (QEMU's own arguments are taken from bootgate's log; only the network and the sockets
 differ), the same kernel, initial RAM disk, kernel arguments and image. The clock runs from the moment the CPU starts to
 the agent's `flash complete` on the console.
+
+The floor of a chain is the same machine with QEMU's `-kernel` (the firmware's start is in it), and the time in which the
+firmware's own network client runs before it fetches the first byte of a boot program: nothing that is sent to it
+changes either. What is left is the chain's own.
 """
 
 import argparse
@@ -16,7 +20,7 @@ import tempfile
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BOOTGATE = TOP / "target/release/bootgate"
+BOOTGATE = pathlib.Path(os.environ.get("BOOTGATE", TOP / "target/release/bootgate"))
 SCENARIOS = TOP / "fixtures/scenarios"
 DONE = "bootgate-agent: flash complete"
 
@@ -58,6 +62,25 @@ class Run:
                 return (chunk["mono_us"] - on) / 1e6
         raise RuntimeError("the marker is in no chunk")
 
+    def stages(self, target):
+        """Milliseconds of each stage from power-on to the marker. A stage that this firmware has not is left out."""
+        on = self.of("powered-on", target=target)[0]["mono_us"]
+        fetch = lambda role: [e["mono_us"] for e in self.of("transfer-started", target=target) if e["role"] == role]
+        first_dhcp = [e["mono_us"] for e in self.of("dhcp-received", target=target)]
+        payload = [e["mono_us"] for e in self.of("transfer-completed", target=target) if e["role"] in ("kernel", "initrd")]
+        agent = [e["mono_us"] for e in self.of("marker-matched", target=target, name="agent")]
+        # QEMU's BIOS ROM is an iPXE: it asks for its script, and there is no boot program before that.
+        program = fetch("nbp") or fetch("script")
+        ends = [("firmware", first_dhcp), ("firmware's network client", program), ("boot program", fetch("kernel")),
+                ("kernel and initrd", payload[-1:]), ("live", agent)]
+        found, since = {}, on
+        for name, times in ends:
+            if times:
+                found[name] = round((times[0] - since) / 1e3)
+                since = times[0]
+        found["flash"] = round(self.flash_s(target) * 1e3 - (since - on) / 1e3)
+        return found
+
     def console(self, target):
         return (self.folder / "console" / f"{target}.log").read_bytes()
 
@@ -83,11 +106,12 @@ def run(scenario, folder):
     return result
 
 
-def stock(firmware, argv, cmdline, remedies):
-    """Seconds from CPU start to the marker in the stock chain, in a network namespace of its own."""
+def stock(argv, cmdline, **options):
+    """Seconds from CPU start to the marker in the stock chain, in a network namespace of its own. With `direct`, QEMU
+    loads the kernel; with `remedies`, dnsmasq sends what ends iPXE's waits."""
     with tempfile.TemporaryDirectory(prefix="bootgate-bench-") as folder:
-        job = {"firmware": firmware, "argv": argv, "cmdline": cmdline, "remedies": remedies, "folder": folder,
-               "top": str(TOP), "marker": DONE}
+        job = {"argv": argv, "cmdline": cmdline, "remedies": False, "folder": folder, "top": str(TOP), "marker": DONE,
+               **options}
         path = pathlib.Path(folder) / "job.json"
         path.write_text(json.dumps(job))
         # The PID namespace takes dnsmasq, nginx and QEMU away whatever happens to the script.
@@ -95,33 +119,72 @@ def stock(firmware, argv, cmdline, remedies):
                    str(TOP / "ci/bench.d/stock_chain.py"), str(path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180)
         if done.returncode != 0:
-            raise RuntimeError(f"stock chain, {firmware}: {done.stdout}\n{done.stderr}")
+            raise RuntimeError(f"stock chain: {done.stdout}\n{done.stderr}")
         return json.loads(done.stdout.splitlines()[-1])["seconds"]
 
 
-def chains(rounds, folder):
-    for firmware, bound in [("bios", 0.35), ("uefi", 0.45)]:
-        times = {"bootgate": [], "stock": [], "stock with remedies": []}
+class Chains:
+    """The rounds of one scenario: bootgate, its floor, and the stock chain."""
+
+    def __init__(self, name):
+        self.name = name
+        self.times, self.stages = {}, []
+
+    def add(self, peer, seconds):
+        self.times.setdefault(peer, []).append(seconds)
+
+    def round(self, folder, peers):
+        ours = run(self.name, f"{folder}/{self.name}")
+        target = ours.verdict["targets"][0]["name"]
+        self.add("bootgate", ours.flash_s(target))
+        self.stages.append(ours.stages(target))
+        argv, cmdline = ours.of("qemu-started")[0]["argv"], scenario_cmdline(self.name)
+        self.add("-kernel", stock(argv, cmdline, direct=True))
+        if peers:
+            self.add("stock", stock(argv, cmdline))
+            self.add("stock with remedies", stock(argv, cmdline, remedies=True))
+            # What the kernel arguments of the scenario win on top.
+            self.add("stock, plain kernel arguments", stock(argv, "console=ttyS0"))
+
+    def median(self, peer):
+        return statistics.median(self.times[peer])
+
+    def tell(self, bound):
+        for peer, times in self.times.items():
+            figure(f"{self.name}: power-on to flash complete", round(self.median(peer), 2), "s", peer=peer,
+                   all=[round(t, 2) for t in times])
+        stages = {name: round(statistics.median(one.get(name, 0) for one in self.stages)) for name in self.stages[0]}
+        figure(f"{self.name}: stages to flash complete", stages, "ms")
+        client = stages.get("firmware's network client", 0) / 1e3
+        beyond = self.median("bootgate") - self.median("-kernel")
+        figure(f"{self.name}: beyond -kernel", round(beyond, 2), "s", firmware_client_s=round(client, 2))
+        figure(f"{self.name}: beyond the firmware's own time and -kernel", round(beyond - client, 2), "s", bound=1.0)
+        if "stock" in self.times:
+            ratio = lambda peer: round(self.median("bootgate") / self.median(peer), 3)
+            figure(f"{self.name}: ratio to the stock chain", ratio("stock"), "", bound=bound)
+            figure(f"{self.name}: ratio to the stock chain with remedies", ratio("stock with remedies"), "", bound=1.0)
+            plain = "stock, plain kernel arguments"
+            figure(f"{self.name}: what the kernel arguments win", round(self.median(plain) - self.median("stock"), 2), "s")
+
+
+def chains(rounds, folder, only):
+    # The stock chain of the last two would be a copy of ours: no distribution brings one.
+    for name, bound, peers in [("bios-flash", 0.25, True), ("uefi-flash", 0.32, True), ("uefi-http", None, False),
+                               ("uefi-secureboot", None, False)]:
+        if only and name not in only:
+            continue
+        if not (SCENARIOS / f"{name}.toml").exists():
+            say(f"{name}: no such scenario, skipped")
+            continue
+        chain = Chains(name)
         for number in range(rounds):
-            say(f"{firmware}: round {number + 1} of {rounds}")
-            ours = run(f"{firmware}-flash", f"{folder}/{firmware}")
-            target = ours.verdict["targets"][0]["name"]
-            times["bootgate"].append(ours.flash_s(target))
-            argv = ours.of("qemu-started")[0]["argv"]
-            cmdline = scenario_cmdline(firmware)
-            times["stock"].append(stock(firmware, argv, cmdline, False))
-            times["stock with remedies"].append(stock(firmware, argv, cmdline, True))
-        medians = {peer: round(statistics.median(list_), 2) for peer, list_ in times.items()}
-        for peer, seconds in medians.items():
-            figure(f"{firmware}: power-on to flash complete", seconds, "s", peer=peer,
-                   all=[round(t, 2) for t in times[peer]])
-        figure(f"{firmware}: ratio to the stock chain", round(medians["bootgate"] / medians["stock"], 3), "", bound=bound)
-        figure(f"{firmware}: ratio to the stock chain with remedies",
-               round(medians["bootgate"] / medians["stock with remedies"], 3), "", bound=1.0)
+            say(f"{name}: round {number + 1} of {rounds}")
+            chain.round(folder, peers)
+        chain.tell(bound)
 
 
-def scenario_cmdline(firmware):
-    text = (SCENARIOS / f"{firmware}-flash.toml").read_text()
+def scenario_cmdline(scenario):
+    text = (SCENARIOS / f"{scenario}.toml").read_text()
     for line in text.splitlines():
         if line.strip().startswith("cmdline"):
             return line.split("=", 1)[1].strip().strip('"')
@@ -196,15 +259,18 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each chain; the median counts")
     parser.add_argument("--pairs", type=int, default=20, help="consecutive runs of pair.toml")
+    parser.add_argument("--only", action="append", help="measure the chains of this scenario alone; may be repeated")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bootgate-bench-") as folder:
-        own_figures(folder)
-        memory(folder)
+        if not options.only:
+            own_figures(folder)
+            memory(folder)
         if os.geteuid() == 0:
-            chains(options.rounds, folder)
+            chains(options.rounds, folder, options.only)
         else:
             say("the stock chain needs root for its tap: skipped")
-        pairs(options.pairs, folder)
+        if not options.only:
+            pairs(options.pairs, folder)
 
 
 main()

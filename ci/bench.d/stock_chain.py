@@ -1,4 +1,5 @@
-"""Boots one client through dnsmasq, nginx and the distribution's iPXE. Runs in network and PID namespaces of its own."""
+"""Boots one client through dnsmasq, nginx and the distribution's iPXE, or with QEMU's `-kernel` and nothing before it
+(`direct`). Runs in network and PID namespaces of its own."""
 
 import json
 import os
@@ -6,9 +7,11 @@ import pathlib
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
+import uuid
 
 job = json.loads(pathlib.Path(sys.argv[1]).read_text())
 folder = pathlib.Path(job["folder"])
@@ -85,7 +88,8 @@ def dhcp():
 def listening():
     """Both servers hold their sockets."""
     shown = subprocess.run(["ss", "-Hlnut"], capture_output=True, text=True).stdout
-    return ":67 " in shown and ":69 " in shown and f"{server}:80 " in shown
+    others = job.get("direct") or (":67 " in shown and ":69 " in shown)
+    return others and f"{server}:80 " in shown
 
 
 def machine():
@@ -104,8 +108,18 @@ def machine():
             out += ["-chardev", f"socket,id={name},path={folder}/{name}.sock,server=on,wait=off"]
             sockets.append(name)
             position += 1
+        elif arg == "-device" and following.startswith("virtio-rng-pci") and "no-tpm.rom" in following:
+            # The same ROM of ones; `without_tpm` puts it where bootgate does.
+            (folder / "no-tpm.rom").write_bytes(b"\xff" * 4096)
+            out += ["-device", re.sub(r"romfile=.*no-tpm\.rom", f"romfile={folder}/no-tpm.rom", following)]
+            position += 1
         else:
             out.append(own_file(arg))
+    if job.get("direct"):
+        mac = re.search(r"mac=([0-9a-f:]+)", " ".join(argv)).group(1)
+        out += ["-kernel", str(media / "live/vmlinuz"), "-initrd", str(media / "live/initrd.img"), "-append",
+                f"{job['cmdline']} bootgate.nonce=0 bootgate.server=http://{server} bootgate.ip=10.77.0.10/255.255.255.0 "
+                f"bootgate.mac={mac}"]
     return out
 
 
@@ -114,12 +128,40 @@ def own_file(arg):
     for path in re.findall(r'"filename":"([^"]*(?:/disk\.raw|-vars\.fd))"', arg):
         copy = folder / pathlib.Path(path).name
         if copy.suffix == ".fd":
-            shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.fd", copy)
+            shutil.copy(store(), copy)
+            spare_iscsi(copy)
         else:
             with open(copy, "wb") as file:
                 file.truncate((media / "disk/disk.img").stat().st_size)
         arg = arg.replace(path, str(copy))
     return arg
+
+
+def store():
+    """The template of the variable store that belongs to the firmware's code."""
+    code = next(found for arg in job["argv"] if (found := re.search(r'"filename":"([^"]*CODE[^"]*)"', arg)))
+    return code.group(1).replace("CODE", "VARS").replace("secboot", "ms")
+
+
+def spare_iscsi(path):
+    """What bootgate puts into a fresh store (crates/target/src/qemu/nvram.rs), so that both boot the same machine."""
+    data = bytearray(path.read_bytes())
+    at = struct.unpack_from("<H", data, 48)[0] + 28
+    while data[at:at + 2] == b"\xaa\x55":
+        at = (at + 60 + sum(struct.unpack_from("<II", data, at + 36)) + 3) & ~3
+    name = "InitialAttemptOrder\0".encode("utf-16le")
+    if name in data:
+        return
+    variable = struct.pack("<HBBI28xII", 0x55AA, 0x3F, 0, 3, len(name), 8)
+    variable += uuid.UUID("4b47d616-a8d6-4552-9d44-ccad2e0f4cf9").bytes_le + name + bytes(range(1, 9))
+    data[at:at + len(variable)] = variable
+    path.write_bytes(data)
+
+
+def without_tpm(control):
+    """As crates/target/src/qemu/absent_tpm.rs."""
+    for port, value in [(0xCF8, 0x80000830), (0xCFC, 0xFED40001), (0xCF8, 0x80000804), (0xCFC, 2)]:
+        qmp(control, "human-monitor-command", {"command-line": f"o /4x {port:#x} {value:#x}"})
 
 
 sockets = []
@@ -138,8 +180,8 @@ def connect(name):
             time.sleep(0.01)
 
 
-def qmp(client, command):
-    client.sendall(json.dumps({"execute": command}).encode() + b"\n")
+def qmp(client, command, arguments=None):
+    client.sendall(json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n")
     reader = client.makefile("rb", buffering=0)
     while b"return" not in (line := reader.readline()):
         if not line:
@@ -147,7 +189,9 @@ def qmp(client, command):
 
 
 network()
-servers = [web(), dhcp()]
+servers = [web()]
+if not job.get("direct"):
+    servers.append(dhcp())
 deadline = time.monotonic() + 10
 while not listening():
     if time.monotonic() > deadline:
@@ -160,6 +204,8 @@ try:
     serial = next(link for name, link in links.items() if "serial" in name or "console" in name)
     control = next(link for name, link in links.items() if "qmp" in name or "mon" in name)
     qmp(control, "qmp_capabilities")
+    if (folder / "no-tpm.rom").exists():
+        without_tpm(control)
     began = time.monotonic()
     qmp(control, "cont")
     seen = b""
