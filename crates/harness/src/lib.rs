@@ -7,6 +7,7 @@ mod images;
 mod launcher;
 mod live;
 mod machine;
+mod machines;
 mod nonce;
 mod panics;
 mod prepare;
@@ -20,6 +21,7 @@ mod sockets;
 
 pub use error::HarnessError;
 pub use images::{CHUNKS, INDEX};
+pub use machines::can_run;
 pub use panics::end_runs_on_panic;
 pub use replay::{Replay, replay};
 pub use run::{Attach, RunOptions, RunOutcome, run};

@@ -20,7 +20,7 @@ use crate::prepare::{self, Prepared};
 use crate::recorder::{Fact, Recorder};
 use crate::run::{Attach, RunOptions};
 use crate::segment::Segment;
-use crate::{HarnessError, folder, panics, proof};
+use crate::{HarnessError, folder, machines, panics, proof};
 
 /// Longest time for targets to lose power and tell their last events once the verdict is known.
 const TEARDOWN: Duration = Duration::from_secs(20);
@@ -141,8 +141,19 @@ impl<'a> Live<'a> {
         self.record(Fact::of_run(segment.ready(network.server_ip)))?;
         let server = self.start_server(&segment).await?;
         for target in &self.plan.targets {
-            let link = match target.driver {
-                Driver::Qemu(_) => Some(segment.plug(&target.name).await?),
+            let link = match &target.driver {
+                Driver::Qemu(qemu) => {
+                    let (inputs, name) = (self.inputs.clone(), target.name.clone());
+                    let tell = Arc::new(move |kind| {
+                        // Whoever listened may be gone already: the wire ends after the run.
+                        let _ = inputs.send(Input::Fact(Fact::of(&name, kind)));
+                    });
+                    Some(
+                        segment
+                            .plug(&target.name, machines::vlan(qemu), tell)
+                            .await?,
+                    )
+                }
                 Driver::Board(_) => None,
             };
             let (events, receiver) = mpsc::channel(256);

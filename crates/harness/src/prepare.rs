@@ -2,28 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bootgate_events::{AttemptId, HostFacts, TargetFacts};
 use bootgate_hostnet::Sandbox;
-use bootgate_scenario::{Driver, NicRom, Plan, Platform, QemuPlan, TargetPlan};
-use bootgate_target::accel::{self, AccelChoice, AccelDecision};
-use bootgate_target::discovery::{self, OvmfFiles, QemuBinary};
-use bootgate_target::{
-    Board, BoardConfig, Disk, EventSender, LinkSource, PowerCommands, Qemu, QemuConfig, Target,
-};
+use bootgate_scenario::{Driver, Plan, Platform, QemuPlan, TargetPlan};
+use bootgate_target::accel::AccelChoice;
+use bootgate_target::{Board, BoardConfig, EventSender, LinkSource, PowerCommands, Qemu, Target};
 
 use crate::HarnessError;
 use crate::images::{self, PreparedImage};
-use crate::launcher::SandboxLauncher;
-
-/// What the host offers to virtual targets.
-pub(crate) struct Virtual {
-    qemu: QemuBinary,
-    ovmf: Option<OvmfFiles>,
-    accel: AccelDecision,
-    launcher: Arc<SandboxLauncher>,
-}
+use crate::machines::{Virtual, virtual_machines};
 
 /// A run's inputs, ready.
 pub(crate) struct Prepared {
@@ -94,50 +82,6 @@ pub(crate) async fn prepare(
     })
 }
 
-async fn virtual_machines(
-    plan: &Plan,
-    sandbox: &Sandbox,
-    choice: AccelChoice,
-    clients: u32,
-    host: &mut HostFacts,
-) -> Result<Virtual, HarnessError> {
-    let qemu = discovery::find_qemu(None)
-        .await
-        .map_err(|missing| HarnessError::infra("qemu-missing", &missing, missing.hint.clone()))?;
-    let uefi = plan
-        .targets
-        .iter()
-        .any(|target| target.firmware.platform == Platform::UefiX64);
-    let ovmf = uefi
-        .then(|| discovery::find_ovmf(None))
-        .transpose()
-        .map_err(|missing| HarnessError::infra("ovmf-missing", &missing, missing.hint.clone()))?;
-    let launcher = Arc::new(SandboxLauncher::new(sandbox.clone()));
-    let accel_error = |error: accel::AccelError| {
-        HarnessError::infra(
-            "accel-unusable",
-            error,
-            "run `bootgate doctor`, or choose --accel tcg",
-        )
-    };
-    let decision = accel::decide(choice, &qemu, &*launcher)
-        .await
-        .map_err(accel_error)?;
-    let calibration = accel::calibrate(decision.accel, &qemu, &*launcher, clients, host.cores)
-        .await
-        .map_err(accel_error)?;
-    host.accel = decision.accel.as_str().to_owned();
-    host.accel_reason.clone_from(&decision.reason);
-    host.deadline_scale_milli = calibration.scale_milli;
-    host.qemu_version = Some(qemu.version.clone());
-    Ok(Virtual {
-        qemu,
-        ovmf,
-        accel: decision,
-        launcher,
-    })
-}
-
 impl Prepared {
     /// What the log says about a target at the start.
     pub(crate) fn facts(
@@ -166,7 +110,9 @@ impl Prepared {
     ) -> Result<Box<dyn Target>, HarnessError> {
         let target: Result<Box<dyn Target>, _> = match (&plan.driver, &self.machines, link) {
             (Driver::Qemu(qemu), Some(host), Some(link)) => {
-                let config = host.config(plan, qemu, link, work)?;
+                // What other machines fetch as their first program this one has on its stick.
+                let stick = self.nbps.get(plan.name.as_str()).map(PathBuf::as_path);
+                let config = host.config(plan, qemu, &link, stick, work)?;
                 Qemu::new(config, host.launcher.clone(), events).map(|target| Box::new(target) as _)
             }
             (Driver::Board(board), ..) => {
@@ -195,66 +141,6 @@ impl Prepared {
             }
         };
         target.map_err(|error| HarnessError::infra(error.what(), &error, error.hint()))
-    }
-}
-
-impl Virtual {
-    fn config(
-        &self,
-        plan: &TargetPlan,
-        qemu: &QemuPlan,
-        link: LinkSource,
-        work: &Path,
-    ) -> Result<QemuConfig, HarnessError> {
-        let work_dir = work.join(plan.name.as_str());
-        std::fs::create_dir_all(&work_dir).map_err(HarnessError::io("create", &work_dir))?;
-        // QEMU gets paths that do not depend on its working directory.
-        let work_dir = work_dir
-            .canonicalize()
-            .map_err(HarnessError::io("find", &work_dir))?;
-        let disk = match qemu.disk {
-            Some(disk) => {
-                let path = work_dir.join("disk.raw");
-                std::fs::File::create(&path)
-                    .and_then(|file| file.set_len(disk.size))
-                    .map_err(HarnessError::io("create the blank disk", &path))?;
-                Some(Disk {
-                    path,
-                    sector_size: disk.sector_size,
-                })
-            }
-            None => None,
-        };
-        let nic = qemu.nics.first().ok_or_else(|| {
-            HarnessError::infra(
-                "host-io",
-                format!("target `{}` has no interface", plan.name),
-                "",
-            )
-        })?;
-        let firmware = match (plan.firmware.platform, &self.ovmf) {
-            (Platform::UefiX64, Some(ovmf)) => bootgate_target::Firmware::Uefi(ovmf.clone()),
-            _ => bootgate_target::Firmware::Bios,
-        };
-        Ok(QemuConfig {
-            name: plan.name.clone(),
-            binary: self.qemu.clone(),
-            firmware,
-            accel: self.accel.accel,
-            memory_mib: qemu.memory_mib,
-            cpus: qemu.cpus,
-            mac: plan.mac,
-            nic_model: nic.model.clone(),
-            nic_rom: match &nic.rom {
-                NicRom::Standard => bootgate_target::NicRom::Standard,
-                NicRom::Qemu => bootgate_target::NicRom::Qemu,
-                NicRom::File(path) => bootgate_target::NicRom::File(path.clone()),
-            },
-            link,
-            disk,
-            work_dir,
-            extra_args: qemu.extra_args.clone(),
-        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bootgate_events::{EventKind, TargetName};
 use bootgate_hostnet::capture::{CaptureConfig, CaptureHandle, SocketCapture, Writer};
 use bootgate_hostnet::host::HostInterface;
-use bootgate_hostnet::wire::{Wire, WireConfig, WireHandle, client_pair};
+use bootgate_hostnet::wire::{VlanPort, Wire, WireConfig, WireHandle, client_pair};
 use bootgate_hostnet::{Port, Sandbox, SegmentConfig};
 use bootgate_server::{BoxFuture, PacketSocket, SocketSource};
 use bootgate_target::{LinkSource, NetLink};
@@ -21,6 +21,9 @@ use crate::sockets::{InterfaceSockets, udp_options};
 const EVERY_FRAME: u16 = 3;
 
 const SEGMENT: &str = "boot";
+
+/// Takes a fact about a target's link, from any thread.
+pub(crate) type Tell = Arc<dyn Fn(EventKind) + Send + Sync>;
 
 /// Where the run's network is.
 pub(crate) enum Segment {
@@ -133,8 +136,14 @@ impl Segment {
         }
     }
 
-    /// Makes a port for a virtual target and what gives its link at every power-on.
-    pub(crate) async fn plug(&self, target: &TargetName) -> Result<LinkSource, HarnessError> {
+    /// Makes a port for a virtual target and what gives its link at every power-on. With a `vlan` the port carries
+    /// frames with its tag only; `tell` gets the facts about those that it does not carry.
+    pub(crate) async fn plug(
+        &self,
+        target: &TargetName,
+        vlan: Option<u16>,
+        tell: Tell,
+    ) -> Result<LinkSource, HarnessError> {
         let Self::Bridge(bridge) = self else {
             return Err(HarnessError::infra(
                 "segment-unsuitable",
@@ -149,7 +158,7 @@ impl Segment {
             .map_err(|error| {
                 HarnessError::infra("segment-failed", &error, error.hint().unwrap_or_default())
             })?;
-        Ok(link_source(port, bridge.capture.clone()))
+        Ok(link_source(port, bridge.capture.clone(), vlan, tell))
     }
 
     /// Hands all captured frames to the file.
@@ -167,11 +176,15 @@ fn open_capture(path: &Path) -> Result<CaptureHandle, HarnessError> {
 }
 
 /// A new wire for every power-on: the one before ends when its QEMU does, and the port is free again.
-fn link_source(port: Port, capture: CaptureHandle) -> LinkSource {
+fn link_source(port: Port, capture: CaptureHandle, vlan: Option<u16>, tell: Tell) -> LinkSource {
     let interface = capture.interface(port.name());
     let last: Arc<Mutex<Option<WireHandle>>> = Arc::default();
     Arc::new(move || {
-        let (port, capture, last) = (port.clone(), capture.clone(), Arc::clone(&last));
+        let (port, last) = (port.clone(), Arc::clone(&last));
+        let mut config = WireConfig::default().capture(capture.clone(), interface);
+        if let Some(id) = vlan {
+            config = config.vlan(vlan_port(id, Arc::clone(&tell)));
+        }
         Box::pin(async move {
             let earlier = last
                 .lock()
@@ -181,15 +194,22 @@ fn link_source(port: Port, capture: CaptureHandle) -> LinkSource {
                 wire.stop().await;
             }
             let (client, ours) = client_pair()?;
-            let wire = Wire::spawn(
-                ours,
-                &port,
-                WireConfig::default().capture(capture, interface),
-            )?;
+            let wire = Wire::spawn(ours, &port, config)?;
             *last.lock().unwrap_or_else(|broken| broken.into_inner()) = Some(wire);
             Ok(NetLink::Socket { fd: client })
         })
     })
+}
+
+/// A port of one VLAN, which tells of the frames that it does not carry.
+fn vlan_port(id: u16, tell: Tell) -> VlanPort {
+    let lost = move |loss, count| {
+        tell(EventKind::PacketDropped {
+            service: "wire".to_owned(),
+            reason: format!("frame {count} of its kind: {loss}, and the port is in VLAN {id}"),
+        });
+    };
+    VlanPort::new(id, Box::new(lost))
 }
 
 /// Sockets that the holder opens in its network namespace.

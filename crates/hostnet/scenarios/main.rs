@@ -17,6 +17,7 @@ mod client;
 mod processes;
 mod qemu;
 mod traffic;
+mod vlan;
 
 use bootgate_hostnet::{PortMode, Sandbox, SandboxConfig, SegmentConfig, UserNamespace};
 
@@ -43,6 +44,7 @@ fn main() {
         "tcp" => traffic::tcp(),
         "fetch" => traffic::fetch(&arguments[0]),
         "hook" => traffic::hook(),
+        "vlan" => vlan::vlan(),
         "bad-clients" => traffic::bad_clients(),
         _ => panic!("there is no scenario `{name}`"),
     }

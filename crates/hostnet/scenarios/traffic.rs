@@ -14,18 +14,18 @@ use bootgate_hostnet::{Child, PortKind, Sandbox, SegmentConfig, Spawn, UdpOption
 use crate::client::{BROADCAST, Client, PATIENCE, ethernet, parse_udp, udp_frame};
 use crate::{enter, lab, run};
 
-fn address(text: &str) -> SocketAddrV4 {
+pub fn address(text: &str) -> SocketAddrV4 {
     text.parse().unwrap()
 }
 
 /// A socket the scenario may wait on.
-fn patient(socket: UdpSocket) -> UdpSocket {
+pub fn patient(socket: UdpSocket) -> UdpSocket {
     socket.set_nonblocking(false).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+pub fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 2048];
     let (length, from) = socket.recv_from(&mut buffer).expect("a datagram in time");
     (buffer[..length].to_vec(), from)

@@ -33,6 +33,7 @@ scenarios! {
     a_tcp_transfer_crosses_two_wires_whole = "tcp" as all;
     sandboxes_with_the_same_addresses_never_meet = "isolated" as all;
     a_hook_drops_and_replaces_frames = "hook" as all;
+    a_port_of_one_vlan_takes_and_gives_its_tag_only = "vlan" as all;
     programs_start_with_what_they_are_given = "spawn" as users;
     descriptors_arrive_under_their_numbers = "descriptors" as users;
     a_sandbox_works_inside_another = "nested" as users;

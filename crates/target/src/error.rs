@@ -81,7 +81,10 @@ impl TargetError {
     #[must_use]
     pub fn what(&self) -> &'static str {
         match self {
-            TargetError::Missing(missing) if missing.what.contains("OVMF") => "ovmf-missing",
+            TargetError::Missing(missing) if missing.package == "ovmf" => "ovmf-missing",
+            TargetError::Missing(missing) if !missing.package.starts_with("qemu-system") => {
+                "firmware-missing"
+            }
             TargetError::Missing(_) => "qemu-missing",
             TargetError::Config { .. } | TargetError::State { .. } => "target-misused",
             TargetError::Io { source, .. } if is_full(source) => "disk-full",

@@ -17,5 +17,8 @@ pub use board::{Board, BoardConfig, PowerCommands};
 pub use discovery::MissingError;
 pub use error::TargetError;
 pub use launch::{DirectLauncher, ExitOutcome, LaunchSpec, Launched, Launcher, ProcessControl};
-pub use qemu::{Disk, Firmware, LinkSource, NetLink, NicRom, Qemu, QemuConfig};
+pub use qemu::{
+    Disk, DiskBus, Firmware, FirmwareBoot, LinkSource, NetLink, Nic, NicLink, NicRom, Qemu,
+    QemuConfig, UefiFirmware,
+};
 pub use target::{BootSource, BoxFuture, Capabilities, EventSender, Target, TargetEvent};

@@ -8,15 +8,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bootgate_events::{EventKind, PowerCause};
-use bootgate_target::discovery::{self, QemuBinary};
+use bootgate_target::discovery::{self, Arch, QemuBinary, UefiFiles};
 use bootgate_target::{
-    BootSource, DirectLauncher, Disk, Firmware, NetLink, Qemu, Target, TargetError, TargetEvent,
+    BootSource, DirectLauncher, Disk, DiskBus, Firmware, FirmwareBoot, NetLink, NicLink, Qemu,
+    Target, TargetError, TargetEvent, UefiFirmware,
 };
 use common::{MAC, Watch, config, contains, machine, processes_in, qemu, reset_rom, until_gone};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+
+fn uefi(arch: Arch, files: UefiFiles) -> Firmware {
+    Firmware::Uefi(UefiFirmware {
+        arch,
+        files,
+        secure_boot: false,
+    })
+}
 
 fn blank_disk(folder: &Path) -> Disk {
     let path = folder.join("disk.raw");
@@ -27,6 +36,7 @@ fn blank_disk(folder: &Path) -> Disk {
     Disk {
         path,
         sector_size: 512,
+        bus: DiskBus::Virtio,
     }
 }
 
@@ -229,7 +239,7 @@ async fn every_power_on_has_a_link_of_its_own_that_carries_its_frames() {
     let (near_ends, mut given) = mpsc::unbounded_channel();
     let asked = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&asked);
-    config.link = Arc::new(move || {
+    config.nics[0].link = NicLink::Plugged(Arc::new(move || {
         counter.fetch_add(1, Ordering::Relaxed);
         let near_ends = near_ends.clone();
         Box::pin(async move {
@@ -238,7 +248,7 @@ async fn every_power_on_has_a_link_of_its_own_that_carries_its_frames() {
             let _ = near_ends.send(UnixStream::from_std(near)?);
             Ok(NetLink::Socket { fd: far.into() })
         })
-    });
+    }));
     let (mut target, mut watch) = machine(config);
     for power_ons in 1..=2 {
         target.power_on(BootSource::Network).await.unwrap();
@@ -262,7 +272,9 @@ async fn every_power_on_has_a_link_of_its_own_that_carries_its_frames() {
 async fn a_missing_qemu_is_named_with_its_package() {
     let folder = tempfile::tempdir().unwrap();
     let absent = PathBuf::from("/nonexistent/qemu-system-x86_64");
-    let error = discovery::find_qemu(Some(&absent)).await.unwrap_err();
+    let error = discovery::find_qemu(Arch::X86_64, Some(&absent))
+        .await
+        .unwrap_err();
     assert_eq!(error.package, "qemu-system-x86");
     assert_eq!(
         error.to_string(),
@@ -327,22 +339,76 @@ async fn a_configuration_that_cannot_work_is_refused_before_anything_starts() {
         config.disk.as_mut().unwrap().path = folder.path().join("gone.raw");
     });
     assert_eq!(gone.what(), "disk-missing");
-    let nic = refused(&|config| config.nic_model = "virtio-net-pci,host_mtu=9000".to_owned());
+    let nic = refused(&|config| config.nics[0].model = "virtio-net-pci,host_mtu=9000".to_owned());
     assert!(nic.to_string().contains("host_mtu"), "{nic}");
-    let ovmf = refused(&|config| {
-        config.firmware = Firmware::Uefi(discovery::OvmfFiles {
-            code: "/nonexistent/OVMF_CODE_4M.fd".into(),
-            vars: "/nonexistent/OVMF_VARS_4M.fd".into(),
-        });
+    let none = refused(&|config| config.nics.clear());
+    assert!(none.to_string().contains("0 network interfaces"), "{none}");
+    let sata = refused(&|config| {
+        let disk = config.disk.as_mut().unwrap();
+        (disk.bus, disk.sector_size) = (DiskBus::Sata, 4096);
     });
-    assert_eq!(ovmf.what(), "ovmf-missing");
-    assert!(ovmf.to_string().contains("apt-get install ovmf"), "{ovmf}");
+    assert!(sata.to_string().contains("512 only"), "{sata}");
+    let stick = refused(&|config| config.boot = FirmwareBoot::Usb("/nonexistent/a.iso".into()));
+    assert!(
+        stick.to_string().contains("`/nonexistent/a.iso`"),
+        "{stick}"
+    );
+    let http = refused(&|config| config.boot = FirmwareBoot::Http4);
+    assert!(http.to_string().contains("PXE over IPv4 only"), "{http}");
+    for (arch, what, package) in [
+        (Arch::X86_64, "ovmf-missing", "ovmf"),
+        (Arch::Aarch64, "firmware-missing", "qemu-efi-aarch64"),
+    ] {
+        let absent = refused(&|config| {
+            config.firmware = uefi(
+                arch,
+                UefiFiles {
+                    code: "/nonexistent/CODE.fd".into(),
+                    vars: "/nonexistent/VARS.fd".into(),
+                },
+            );
+        });
+        assert_eq!(absent.what(), what);
+        let hint = format!("apt-get install {package}");
+        assert!(absent.to_string().contains(&hint), "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn firmware_for_arm_boots_from_interfaces_that_it_drives_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let uboot = folder.path().join("u-boot.bin");
+    std::fs::write(&uboot, b"code").unwrap();
+    let binary = QemuBinary {
+        path: PathBuf::from("/bin/false"),
+        version: "7.2".to_owned(),
+    };
+    let make = |model: &str, link: NicLink| {
+        let mut config = config(binary.clone(), folder.path());
+        config.firmware = Firmware::Uboot(uboot.clone());
+        config.nics[0].model = model.to_owned();
+        config.nics[0].link = link;
+        let (events, _) = mpsc::channel(1);
+        Qemu::new(config, Arc::new(DirectLauncher), events).map(drop)
+    };
+    let plugged = || {
+        NicLink::Plugged(Arc::new(|| {
+            Box::pin(async { Err(std::io::Error::other("no link here")) })
+        }))
+    };
+    make("e1000", plugged()).unwrap();
+    make("vmxnet3", NicLink::Dead).unwrap();
+    let error = make("vmxnet3", plugged()).unwrap_err();
+    assert!(
+        error.to_string().contains("no driver for `vmxnet3`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn uefi_without_network_boot_tries_the_disk_alone_and_keeps_its_own_variables() {
     let Some(binary) = qemu().await else { return };
-    let files = match discovery::find_ovmf(None) {
+    let files = match discovery::find_uefi(Arch::X86_64, false, None) {
         Ok(files) => files,
         Err(missing) => bootgate_testkit::skip!("{missing}"),
     };
@@ -351,7 +417,7 @@ async fn uefi_without_network_boot_tries_the_disk_alone_and_keeps_its_own_variab
     config.memory_mib = 256;
     config.disk = Some(blank_disk(folder.path()));
     let template = std::fs::read(&files.vars).unwrap();
-    config.firmware = Firmware::Uefi(files);
+    config.firmware = uefi(Arch::X86_64, files);
     let (mut target, mut watch) = machine(config);
     target.power_on(BootSource::Disk).await.unwrap();
     watch.until_console("BdsDxe: failed to load").await;

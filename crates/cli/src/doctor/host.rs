@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use bootgate_scenario::{NbpPlan, Platform};
 use bootgate_target::accel::{self, AccelChoice};
-use bootgate_target::{DirectLauncher, discovery};
+use bootgate_target::discovery::{Arch, FirmwareKind, Needs};
+use bootgate_target::{DirectLauncher, Firmware, MissingError, discovery};
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -112,6 +113,49 @@ fn say(findings: &[Finding], fails: bool) {
     });
 }
 
+/// Firmware that scenarios can ask for: the finding's name, what it is, and what its absence means.
+const FIRMWARE: [(&str, FirmwareKind, State); 4] = [
+    (
+        "uefi-firmware",
+        FirmwareKind::Uefi {
+            arch: Arch::X86_64,
+            secure_boot: false,
+        },
+        State::Fails,
+    ),
+    (
+        "secureboot-firmware",
+        FirmwareKind::Uefi {
+            arch: Arch::X86_64,
+            secure_boot: true,
+        },
+        State::Lacks,
+    ),
+    (
+        "arm64-firmware",
+        FirmwareKind::Uefi {
+            arch: Arch::Aarch64,
+            secure_boot: false,
+        },
+        State::Lacks,
+    ),
+    ("uboot-firmware", FirmwareKind::UbootArm64, State::Lacks),
+];
+
+/// The file of this firmware.
+fn firmware(kind: FirmwareKind) -> Result<String, MissingError> {
+    let needs = Needs {
+        firmware: kind,
+        code: None,
+        vars: None,
+    };
+    Ok(match discovery::find_firmware(needs)? {
+        Firmware::Uefi(uefi) => uefi.files.code.display().to_string(),
+        Firmware::Uboot(path) => path.display().to_string(),
+        Firmware::Bios => "QEMU's own".to_owned(),
+    })
+}
+
 async fn programs(findings: &mut Vec<Finding>) {
     let mut add = |name: &str, state, detail: String, fix: Option<String>| {
         findings.push(Finding {
@@ -121,19 +165,12 @@ async fn programs(findings: &mut Vec<Finding>) {
             fix,
         });
     };
-    match discovery::find_ovmf(None) {
-        Ok(files) => add(
-            "uefi-firmware",
-            State::Works,
-            files.code.display().to_string(),
-            None,
-        ),
-        Err(missing) => add(
-            "uefi-firmware",
-            State::Fails,
-            missing.to_string(),
-            Some(missing.hint),
-        ),
+    for (name, profile, state) in FIRMWARE {
+        let (state, detail, fix) = match firmware(profile) {
+            Ok(file) => (State::Works, file, None),
+            Err(missing) => (state, missing.to_string(), Some(missing.hint)),
+        };
+        add(name, state, detail, fix);
     }
     match NbpPlan::default().locate(Platform::UefiX64) {
         Ok(path) => add("ipxe", State::Works, path.display().to_string(), None),
@@ -144,7 +181,7 @@ async fn programs(findings: &mut Vec<Finding>) {
             Some("apt-get install ipxe".to_owned()),
         ),
     }
-    let qemu = match discovery::find_qemu(None).await {
+    let qemu = match discovery::find_qemu(Arch::X86_64, None).await {
         Ok(qemu) => qemu,
         Err(missing) => {
             return add(
@@ -161,6 +198,18 @@ async fn programs(findings: &mut Vec<Finding>) {
         format!("{} ({})", qemu.path.display(), qemu.version),
         None,
     );
+    match discovery::find_qemu(Arch::Aarch64, None).await {
+        Ok(qemu) => {
+            let detail = format!("{} ({})", qemu.path.display(), qemu.version);
+            add("qemu-arm64", State::Works, detail, None);
+        }
+        Err(missing) => add(
+            "qemu-arm64",
+            State::Lacks,
+            missing.to_string(),
+            Some(missing.hint),
+        ),
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     match accel::decide(AccelChoice::Auto, &qemu, &DirectLauncher).await {
         Ok(decision) => {

@@ -5,12 +5,14 @@
 
 mod pump;
 mod thread;
+mod vlan;
 
 use std::time::Duration;
 
 use crate::capture::{CaptureHandle, InterfaceId};
 
 pub use thread::{Wire, WireHandle, client_pair};
+pub use vlan::{VlanLoss, VlanPort, VlanTeller};
 
 /// Largest frame carried, in bytes: QEMU's `NET_BUFSIZE` (`include/net/net.h`: 4096 + 65536).
 pub const MAX_FRAME: usize = 4096 + 65536;
@@ -45,10 +47,13 @@ pub trait FrameHook: Send {
 /// How a wire works.
 #[non_exhaustive]
 pub struct WireConfig {
-    /// Where frames are captured, as they were before the hook saw them.
+    /// Where frames are captured, as they are on the client's side and before the hook saw them.
     pub capture: Option<(CaptureHandle, InterfaceId)>,
     /// Who decides about frames.
     pub hook: Option<Box<dyn FrameHook>>,
+    /// The segment's side is a port of one VLAN: the client, the capture and the hook see tagged frames, and the segment
+    /// untagged ones.
+    pub vlan: Option<VlanPort>,
     /// Bytes kept for a client that does not read; frames beyond are dropped and counted.
     pub max_pending_bytes: usize,
 }
@@ -58,6 +63,7 @@ impl Default for WireConfig {
         Self {
             capture: None,
             hook: None,
+            vlan: None,
             max_pending_bytes: 8 << 20,
         }
     }
@@ -77,6 +83,13 @@ impl WireConfig {
         self.hook = Some(hook);
         self
     }
+
+    /// Connects the client to one VLAN, with its tag.
+    #[must_use]
+    pub fn vlan(mut self, port: VlanPort) -> Self {
+        self.vlan = Some(port);
+        self
+    }
 }
 
 /// Counters of one direction.
@@ -90,6 +103,8 @@ pub struct LinkCounters {
     pub dropped: u64,
     /// Frames lost because the hook said so.
     pub hook_dropped: u64,
+    /// Frames lost because they are not of the port's VLAN.
+    pub vlan_dropped: u64,
 }
 
 /// What a wire has done so far.

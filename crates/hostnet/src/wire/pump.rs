@@ -149,18 +149,20 @@ impl<'wire> Pump<'wire> {
             let start = self.to_client.len();
             self.to_client.extend_from_slice(&[0; PREFIX]);
             let received = self.port.receive(&mut self.scratch, &mut self.to_client);
-            let length = match received {
-                Ok(Some(length)) => length,
-                other => {
-                    self.to_client.truncate(start);
-                    return match other {
-                        Err(error) => Err(port_end(&error)),
-                        Ok(_) => Ok(()),
-                    };
-                }
-            };
+            if !matches!(received, Ok(Some(_))) {
+                self.to_client.truncate(start);
+                return received.map(drop).map_err(|error| port_end(&error));
+            }
             self.shared.touch();
+            if let Some(vlan) = &mut self.config.vlan
+                && !vlan.tag(&mut self.to_client, start + PREFIX)
+            {
+                self.to_client.truncate(start);
+                self.shared.to_client.vlan_dropped();
+                continue;
+            }
             let frame = self.to_client.get(start + PREFIX..).unwrap_or_default();
+            let length = frame.len();
             capture(
                 &self.config,
                 &mut self.unflushed,
@@ -259,11 +261,25 @@ impl<'wire> Pump<'wire> {
             frame,
         );
         let counters = &self.shared.from_client;
-        match decide(&mut self.config, Direction::FromClient, frame) {
-            FrameDecision::Pass => send_counted(&self.port, frame, counters),
-            FrameDecision::Replace(other) => send_counted(&self.port, &other, counters),
+        let replaced;
+        let frame = match decide(&mut self.config, Direction::FromClient, frame) {
+            FrameDecision::Pass => frame,
+            FrameDecision::Replace(other) => {
+                replaced = other;
+                &replaced
+            }
             FrameDecision::Drop => {
                 counters.hook_dropped();
+                return Ok(());
+            }
+        };
+        let Some(vlan) = &mut self.config.vlan else {
+            return send_counted(&self.port, frame, counters);
+        };
+        match vlan.untag(frame) {
+            Some(frame) => send_counted(&self.port, &frame, counters),
+            None => {
+                counters.vlan_dropped();
                 Ok(())
             }
         }

@@ -180,6 +180,7 @@ pub(super) struct Counters {
     bytes: AtomicU64,
     dropped: AtomicU64,
     hook_dropped: AtomicU64,
+    vlan_dropped: AtomicU64,
 }
 
 impl Counters {
@@ -196,12 +197,17 @@ impl Counters {
         self.hook_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn vlan_dropped(&self) {
+        self.vlan_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn read(&self) -> LinkCounters {
         LinkCounters {
             frames: self.frames.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             hook_dropped: self.hook_dropped.load(Ordering::Relaxed),
+            vlan_dropped: self.vlan_dropped.load(Ordering::Relaxed),
         }
     }
 }

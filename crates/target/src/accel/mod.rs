@@ -209,6 +209,13 @@ pub async fn calibrate_in(
     })
 }
 
+/// The factor for deadlines, in thousandths, for a host that was not measured: what `clients` virtual CPUs on `cores`
+/// take longer.
+#[must_use]
+pub fn crowding(clients: u32, cores: u32) -> u64 {
+    scale(0, clients, cores)
+}
+
 /// The factor for deadlines, in thousandths, for a loop of that time and `clients` on `cores`.
 fn scale(loop_us: u64, clients: u32, cores: u32) -> u64 {
     let speed = (loop_us.saturating_mul(1000) / REFERENCE_LOOP_US).max(1000);

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::rom;
 use super::{Accel, AccelError};
-use crate::discovery::QemuBinary;
+use crate::discovery::{Arch, QemuBinary};
 use crate::qemu::{KillGuard, cpu_model, socket_pair};
 use crate::{LaunchSpec, Launched, Launcher};
 
@@ -96,7 +96,7 @@ fn prepare(accel: Accel, qemu: &QemuBinary) -> io::Result<(LaunchSpec, UnixStrea
         "-machine",
         &format!("type=pc,accel={accel}"),
         "-cpu",
-        cpu_model(accel),
+        cpu_model(Arch::X86_64, accel),
         "-m",
         "16M",
         "-bios",

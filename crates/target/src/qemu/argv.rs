@@ -4,32 +4,24 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Disk, Firmware, NicRom, QemuConfig};
+use super::absent_tpm;
+use super::devices::{self, LinkKind};
+use super::flash::Flash;
+use super::{Firmware, FirmwareBoot, QemuConfig, UefiFirmware};
 use crate::BootSource;
 use crate::accel::Accel;
+use crate::discovery::Arch;
 
 /// Number of the serial console's socket in QEMU.
 pub(crate) const SERIAL_FD: i32 = 10;
 /// Number of the control channel's socket in QEMU.
 pub(crate) const QMP_FD: i32 = 11;
-/// Number of the network link in QEMU.
-pub(crate) const LINK_FD: i32 = 12;
-/// Number of the far end of a link that goes nowhere.
-pub(crate) const LINK_PEER_FD: i32 = 13;
-
-/// How the interface is plugged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinkKind {
-    Socket,
-    Tap,
-}
-
-/// The program and arguments for one power-on. `vars` is the machine's own copy of the variable store (UEFI).
+/// The program and arguments for one power-on. `links` are as many as the machine has interfaces.
 pub(crate) fn build(
     config: &QemuConfig,
     boot: BootSource,
-    link: LinkKind,
-    vars: &Path,
+    links: &[LinkKind],
+    flash: &Flash,
 ) -> Vec<String> {
     let mut line = Line(vec![text(&config.binary.path)]);
     line.push("-name", format!("guest={}", escape(config.name.as_str())));
@@ -38,7 +30,7 @@ pub(crate) fn build(
     line.push("-display", "none");
     line.push("-machine", machine(config));
     line.push("-accel", accelerator(config.accel));
-    line.push("-cpu", cpu(config.accel));
+    line.push("-cpu", cpu(config.firmware.arch(), config.accel));
     line.push("-m", format!("{}M", config.memory_mib));
     line.push("-smp", config.cpus.to_string());
     // The CPU waits for `cont`, so that the console is drained from its first byte.
@@ -59,23 +51,45 @@ pub(crate) fn build(
     );
     // EDK2 since 2024 refuses network boot without an entropy source.
     line.push("-object", "rng-random,id=rng0,filename=/dev/urandom");
-    line.push("-device", "virtio-rng-pci,rng=rng0");
-    firmware(&mut line, config, boot, vars);
-    if let Some(disk) = &config.disk {
-        add_disk(&mut line, disk);
-    }
-    network(&mut line, config, boot, link);
+    line.push("-device", entropy(config));
+    firmware(&mut line, config, boot, flash);
+    devices::storage(&mut line, config, boot);
+    devices::network(&mut line, config, boot, links);
     line.0.extend(config.extra_args.iter().cloned());
     line.0
 }
 
+fn entropy(config: &QemuConfig) -> String {
+    let mut device = "virtio-rng-pci,rng=rng0".to_owned();
+    if let Some((slot, rom)) = absent_tpm::device(config) {
+        device.push_str(&format!(",addr={slot:#x},romfile={}", escape(&text(&rom))));
+    }
+    device
+}
+
 fn machine(config: &QemuConfig) -> String {
-    // `graphics=off` makes SeaBIOS and the option ROMs print to the serial line.
-    let mut machine = "type=q35,graphics=off,vmport=off".to_owned();
-    if matches!(config.firmware, Firmware::Uefi(_)) {
-        machine.push_str(",pflash0=code0,pflash1=vars0");
+    let mut machine = match config.firmware.arch() {
+        // `graphics=off` makes SeaBIOS and the option ROMs print to the serial line.
+        Arch::X86_64 => "type=q35,graphics=off,vmport=off",
+        Arch::Aarch64 => "type=virt,gic-version=3",
+    }
+    .to_owned();
+    match &config.firmware {
+        Firmware::Bios => {}
+        Firmware::Uefi(uefi) => {
+            if needs_smm(uefi) {
+                machine.push_str(",smm=on");
+            }
+            machine.push_str(",pflash0=code0,pflash1=vars0");
+        }
+        Firmware::Uboot(_) => machine.push_str(",pflash1=vars0"),
     }
     machine
+}
+
+/// Whether only code in system management mode may write to the variable store.
+fn needs_smm(uefi: &UefiFirmware) -> bool {
+    uefi.secure_boot && uefi.arch == Arch::X86_64
 }
 
 fn accelerator(accel: Accel) -> &'static str {
@@ -88,107 +102,89 @@ fn accelerator(accel: Accel) -> &'static str {
 }
 
 /// The CPU model for an accelerator.
-pub(crate) fn cpu(accel: Accel) -> &'static str {
-    match accel {
-        Accel::Kvm => "host",
+pub(crate) fn cpu(arch: Arch, accel: Accel) -> &'static str {
+    match (arch, accel) {
+        (_, Accel::Kvm) => "host",
         // Systems built for x86-64-v2 or v3 need more than `qemu64` has, and `max` is as fast. Page tables of five
         // levels only cost: no guest here has more than 64 TiB.
-        Accel::Tcg => "max,la57=off",
+        (Arch::X86_64, Accel::Tcg) => "max,la57=off",
+        // `max` signs every return address, which costs more than anything else that it has.
+        (Arch::Aarch64, Accel::Tcg) => "cortex-a57",
     }
 }
 
-fn firmware(line: &mut Line, config: &QemuConfig, boot: BootSource, vars: &Path) {
+fn firmware(line: &mut Line, config: &QemuConfig, boot: BootSource, flash: &Flash) {
     // Only devices with a boot index are tried: no floppy, no leftover option ROM.
     line.push("-boot", "menu=off,strict=on");
-    let Firmware::Uefi(files) = &config.firmware else {
-        return;
+    let mut chip = |node: &str, path: &Path, options: Value| {
+        let mut chip = json!({ "driver": "file", "node-name": node, "filename": text(path) });
+        merge(&mut chip, options);
+        line.json("-blockdev", &chip);
     };
-    line.json(
-        "-blockdev",
-        &json!({ "driver": "file", "node-name": "code0", "filename": text(&files.code), "read-only": true }),
-    );
-    line.json(
-        "-blockdev",
-        &json!({ "driver": "file", "node-name": "vars0", "filename": text(vars), "cache": { "direct": false, "no-flush": true } }),
-    );
-    // OVMF tries PXEv4, then PXEv6, which waits for more than a minute where nobody answers.
-    line.push("-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n");
-    if boot == BootSource::Disk {
-        line.push("-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n");
-    }
-}
-
-fn add_disk(line: &mut Line, disk: &Disk) {
-    // The disk lives for one run, and the host reads it after QEMU has ended: flushing to the medium would only cost.
-    line.json(
-        "-blockdev",
-        &json!({
-            "driver": "raw",
-            "node-name": "disk0",
-            "discard": "unmap",
-            "file": {
-                "driver": "file",
-                "filename": text(&disk.path),
-                "discard": "unmap",
-                "cache": { "direct": false, "no-flush": true },
-            },
-        }),
-    );
-    // An error of the host stops the guest and is told by QMP, instead of looking like a broken disk to the guest.
-    let size = disk.sector_size;
-    line.push(
-        "-device",
-        format!(
-            "virtio-blk-pci,drive=disk0,bootindex=1,logical_block_size={size},physical_block_size={size},\
-             werror=stop,rerror=stop"
-        ),
-    );
-}
-
-fn network(line: &mut Line, config: &QemuConfig, boot: BootSource, link: LinkKind) {
-    match link {
-        LinkKind::Socket => line.push("-netdev", format!("socket,id=net0,fd={LINK_FD}")),
-        LinkKind::Tap => line.push("-netdev", format!("tap,id=net0,fd={LINK_FD}")),
-    }
-    let mut device = format!("{},netdev=net0,mac={}", config.nic_model, config.mac);
-    match boot {
-        BootSource::Network => {
-            device.push_str(",bootindex=2");
-            match (&config.nic_rom, &config.firmware) {
-                (NicRom::File(path), _) => {
-                    device.push_str(&format!(",romfile={}", escape(&text(path))));
-                }
-                (NicRom::Standard, Firmware::Uefi(_)) => device.push_str(",romfile="),
-                (NicRom::Standard | NicRom::Qemu, _) => {}
+    let kept = json!({ "cache": { "direct": false, "no-flush": true } });
+    match &config.firmware {
+        Firmware::Bios => {}
+        Firmware::Uefi(uefi) => {
+            chip(
+                "code0",
+                flash.code(&uefi.files),
+                json!({ "read-only": true }),
+            );
+            chip("vars0", flash.vars(), kept);
+            if needs_smm(uefi) {
+                line.push("-global", "driver=cfi.pflash01,property=secure,value=on");
             }
+            kinds_of_boot(line, &config.boot, boot);
         }
-        BootSource::Disk => device.push_str(",romfile="),
+        Firmware::Uboot(path) => {
+            chip("vars0", flash.vars(), kept);
+            line.push("-bios", text(path));
+        }
     }
-    line.push("-device", device);
 }
 
-struct Line(Vec<String>);
+/// EDK2 tries PXE over IPv4, PXE over IPv6 and HTTP Boot over both in this order, and waits for a minute or more where
+/// nobody answers (OvmfPkg's PxeBcPcdProducerLib reads the switches). HTTP Boot has no switch.
+fn kinds_of_boot(line: &mut Line, kind: &FirmwareBoot, boot: BootSource) {
+    for (name, wanted) in [("IPv4", FirmwareBoot::Pxe4), ("IPv6", FirmwareBoot::Pxe6)] {
+        if boot == BootSource::Disk || *kind != wanted {
+            line.push(
+                "-fw_cfg",
+                format!("name=opt/org.tianocore/{name}PXESupport,string=n"),
+            );
+        }
+    }
+}
+
+fn merge(object: &mut Value, more: Value) {
+    if let (Value::Object(object), Value::Object(more)) = (object, more) {
+        object.extend(more);
+    }
+}
+
+/// A command line that grows.
+pub(super) struct Line(Vec<String>);
 
 impl Line {
-    fn flag(&mut self, name: &str) {
+    pub(super) fn flag(&mut self, name: &str) {
         self.0.push(name.to_owned());
     }
 
-    fn push(&mut self, name: &str, value: impl Into<String>) {
+    pub(super) fn push(&mut self, name: &str, value: impl Into<String>) {
         self.flag(name);
         self.0.push(value.into());
     }
 
-    fn json(&mut self, name: &str, value: &Value) {
+    pub(super) fn json(&mut self, name: &str, value: &Value) {
         self.push(name, value.to_string());
     }
 }
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
 /// In QEMU's option lists a comma in a value is written twice.
-fn escape(value: &str) -> String {
+pub(super) fn escape(value: &str) -> String {
     value.replace(',', ",,")
 }

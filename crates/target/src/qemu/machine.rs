@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,10 +14,12 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::absent_tpm;
+use super::flash::Flash;
 use super::process::{self, KillGuard, Started};
 use super::qmp::{Qmp, QmpError};
 use super::watcher::{ConsoleTask, Intent, Progress, Watcher};
-use super::{Disk, Firmware, QemuConfig};
+use super::{Disk, Firmware, NicLink, QemuConfig};
 use crate::console::drain;
 use crate::{
     BootSource, BoxFuture, Capabilities, EventSender, Launcher, Target, TargetError, TargetEvent,
@@ -39,8 +41,7 @@ const TYPE_LIMIT: Duration = Duration::from_secs(5);
 /// A virtual machine. Each power-on is a QEMU process of its own; the disk file and the variable store stay.
 pub struct Qemu {
     config: QemuConfig,
-    vars: PathBuf,
-    vars_copied: bool,
+    flash: Flash,
     launcher: Arc<dyn Launcher>,
     events: EventSender,
     console: Option<AttachedConsole>,
@@ -90,11 +91,10 @@ impl Qemu {
         events: EventSender,
     ) -> Result<Self, TargetError> {
         config.check()?;
-        let vars = config.work_dir.join(format!("{}-vars.fd", config.name));
+        let flash = Flash::new(&config);
         Ok(Self {
             config,
-            vars,
-            vars_copied: false,
+            flash,
             launcher,
             events,
             console: None,
@@ -135,29 +135,6 @@ impl Qemu {
         Ok(())
     }
 
-    async fn copy_vars(&mut self) -> Result<(), TargetError> {
-        let Firmware::Uefi(files) = &self.config.firmware else {
-            return Ok(());
-        };
-        if !self.vars_copied {
-            // Read and written, not copied with its mode: the template is read-only on some hosts.
-            let copy = async {
-                let bytes = tokio::fs::read(&files.vars).await?;
-                tokio::fs::write(&self.vars, bytes).await
-            };
-            copy.await.map_err(|source| TargetError::Io {
-                action: format!(
-                    "copy `{}` to `{}`",
-                    files.vars.display(),
-                    self.vars.display()
-                ),
-                source,
-            })?;
-            self.vars_copied = true;
-        }
-        Ok(())
-    }
-
     async fn start(&mut self, boot: BootSource) -> Result<(), TargetError> {
         if self.is_on() {
             return Err(TargetError::State {
@@ -167,7 +144,8 @@ impl Qemu {
         }
         self.running = None;
         self.config.check()?;
-        self.copy_vars().await?;
+        self.flash.prepare(&self.config, boot).await?;
+        absent_tpm::prepare(&self.config).await?;
         self.attach().await?;
         let Some(console) = self.console.take() else {
             return Err(TargetError::State {
@@ -183,7 +161,7 @@ impl Qemu {
         let started = process::start(
             &self.config,
             boot,
-            &self.vars,
+            &self.flash,
             qemu_end,
             self.launcher.as_ref(),
             &self.events,
@@ -248,6 +226,8 @@ impl Qemu {
         })
         .await;
         tokio::spawn(watcher.run());
+        self.pull_cables(&running.qmp).await?;
+        absent_tpm::show(&self.config, &running.qmp, COMMAND_LIMIT).await;
         // From here on the machine is stopped when `running` is dropped, by an error or by its owner.
         let resumed = running.qmp.execute("cont", Value::Null, COMMAND_LIMIT);
         match resumed.await {
@@ -256,6 +236,17 @@ impl Qemu {
             Err(error) => return Err(command_error("cont", &error)),
         }
         self.running = Some(running);
+        Ok(())
+    }
+
+    /// Takes the link from the interfaces that have no cable.
+    async fn pull_cables(&self, qmp: &Qmp) -> Result<(), TargetError> {
+        for (index, nic) in self.config.nics.iter().enumerate() {
+            if matches!(nic.link, NicLink::Down) {
+                let down = json!({ "name": format!("nic{index}"), "up": false });
+                command(qmp, "set_link", down).await?;
+            }
+        }
         Ok(())
     }
 
@@ -387,7 +378,7 @@ impl Target for Qemu {
             name: self.config.name.clone(),
             driver: "qemu".to_owned(),
             firmware: self.config.firmware.as_str().to_owned(),
-            mac: self.config.mac,
+            mac: self.config.mac(),
             image_sha256: None,
             deadlines_ms: std::collections::BTreeMap::new(),
         }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bootgate_events::EventKind;
@@ -14,8 +13,10 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
-use super::argv::{self, LINK_FD, LINK_PEER_FD, LinkKind, QMP_FD, SERIAL_FD};
-use super::{NetLink, QemuConfig};
+use super::argv::{self, QMP_FD, SERIAL_FD};
+use super::devices::{LinkKind, link_fds};
+use super::flash::Flash;
+use super::{NetLink, NicLink, QemuConfig};
 use crate::{
     BootSource, EventSender, LaunchSpec, Launched, Launcher, ProcessControl, TargetError,
     TargetEvent,
@@ -55,7 +56,7 @@ pub(crate) fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
 pub(super) async fn start(
     config: &QemuConfig,
     boot: BootSource,
-    vars: &Path,
+    flash: &Flash,
     serial: OwnedFd,
     launcher: &dyn Launcher,
     events: &EventSender,
@@ -64,31 +65,14 @@ pub(super) async fn start(
         let action = action.to_owned();
         move |source| TargetError::Io { action, source }
     };
-    let link = (config.link)()
-        .await
-        .map_err(failed("plug in the network link"))?;
     let (qmp, qmp_theirs) = socket_pair().map_err(failed("make the control channel"))?;
     let (stderr_ours, output) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe")(error.into()))?;
     let mut fds = vec![(serial, SERIAL_FD), (qmp_theirs, QMP_FD)];
-    let kind = match link {
-        NetLink::Socket { fd } => {
-            fds.push((fd, LINK_FD));
-            LinkKind::Socket
-        }
-        NetLink::Tap { fd } => {
-            fds.push((fd, LINK_FD));
-            LinkKind::Tap
-        }
-        NetLink::Unplugged => {
-            // QEMU holds both ends: what it sends goes nowhere and nothing comes.
-            let (near, far) = StdUnixStream::pair().map_err(failed("make an unplugged link"))?;
-            fds.push((near.into(), LINK_FD));
-            fds.push((far.into(), LINK_PEER_FD));
-            LinkKind::Socket
-        }
-    };
-    let argv = argv::build(config, boot, kind, vars);
+    let links = plug(config, &mut fds)
+        .await
+        .map_err(failed("plug in the network link"))?;
+    let argv = argv::build(config, boot, &links, flash);
     let spec = LaunchSpec {
         argv: argv.clone(),
         env: Vec::new(),
@@ -115,9 +99,36 @@ pub(super) async fn start(
     })
 }
 
+/// Makes the link of each interface, and adds its descriptors.
+async fn plug(config: &QemuConfig, fds: &mut Vec<(OwnedFd, i32)>) -> io::Result<Vec<LinkKind>> {
+    let mut links = Vec::new();
+    for (index, nic) in config.nics.iter().enumerate() {
+        let (number, far_number) = link_fds(index);
+        let (fd, kind) = match &nic.link {
+            NicLink::Plugged(source) => match source().await? {
+                NetLink::Socket { fd } => (fd, LinkKind::Socket),
+                NetLink::Tap { fd } => (fd, LinkKind::Tap),
+            },
+            NicLink::Dead | NicLink::Down => {
+                // QEMU holds both ends: what it sends goes nowhere and nothing comes.
+                let (near, far) = StdUnixStream::pair()?;
+                fds.push((far.into(), far_number));
+                (near.into(), LinkKind::Socket)
+            }
+        };
+        fds.push((fd, number));
+        links.push(kind);
+    }
+    Ok(links)
+}
+
 fn launch_error(config: &QemuConfig, source: io::Error) -> TargetError {
     if source.kind() == io::ErrorKind::NotFound {
-        return crate::discovery::missing_qemu(&config.binary.path.display().to_string()).into();
+        let missing = config
+            .firmware
+            .arch()
+            .missing(&config.binary.path.display().to_string());
+        return missing.into();
     }
     TargetError::Io {
         action: format!("start `{}`", config.binary.path.display()),

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use bootgate_events::{EventKind, MacAddr};
 use bootgate_target::accel::Accel;
-use bootgate_target::discovery::{self, QemuBinary};
-use bootgate_target::{DirectLauncher, Firmware, NetLink, NicRom, Qemu, QemuConfig, TargetEvent};
+use bootgate_target::discovery::{self, Arch, QemuBinary};
+use bootgate_target::{
+    DirectLauncher, Firmware, FirmwareBoot, Nic, NicLink, NicRom, Qemu, QemuConfig, TargetEvent,
+};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +19,7 @@ pub const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 
 /// The QEMU of this host, or `None` after saying that the test is skipped.
 pub async fn qemu() -> Option<QemuBinary> {
-    match discovery::find_qemu(None).await {
+    match discovery::find_qemu(Arch::X86_64, None).await {
         Ok(binary) => Some(binary),
         Err(missing) => {
             bootgate_testkit::record_skip(&missing.to_string());
@@ -34,13 +36,21 @@ pub fn config(binary: QemuBinary, work_dir: &Path) -> QemuConfig {
         accel: Accel::Tcg,
         memory_mib: 128,
         cpus: 1,
-        mac: MAC,
-        nic_model: "virtio-net-pci".to_owned(),
-        nic_rom: NicRom::Standard,
-        link: Arc::new(|| Box::pin(async { Ok(NetLink::Unplugged) })),
+        boot: FirmwareBoot::Pxe4,
+        nics: vec![nic(NicLink::Dead)],
         disk: None,
         work_dir: work_dir.to_owned(),
         extra_args: Vec::new(),
+    }
+}
+
+/// A virtio interface with the tests' address.
+pub fn nic(link: NicLink) -> Nic {
+    Nic {
+        model: "virtio-net-pci".to_owned(),
+        rom: NicRom::Standard,
+        mac: MAC,
+        link,
     }
 }
 

@@ -1,10 +1,14 @@
 //! What of QEMU and firmware this host has.
 
+mod firmware;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
+
+pub use firmware::{FirmwareKind, Needs, UefiFiles, can_run, find_firmware, find_uboot, find_uefi};
 
 /// A program or file that a target needs is not on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -27,61 +31,49 @@ pub struct QemuBinary {
     pub version: String,
 }
 
-/// UEFI firmware for x86-64.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OvmfFiles {
-    /// The code, mapped read-only.
-    pub code: PathBuf,
-    /// The template of the variable store; every run has a copy.
-    pub vars: PathBuf,
+/// The processor of a virtual machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Arch {
+    /// x86-64.
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
 }
 
-/// Where distributions put OVMF: pairs of code and variable store template, the 4 MiB builds first.
-const OVMF_PLACES: [(&str, &str); 7] = [
-    // Debian, Ubuntu
-    (
-        "/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "/usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
-    // Arch
-    (
-        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
-        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
-    ),
-    (
-        "/usr/share/edk2-ovmf/x64/OVMF_CODE.4m.fd",
-        "/usr/share/edk2-ovmf/x64/OVMF_VARS.4m.fd",
-    ),
-    // Fedora, RHEL
-    (
-        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
-    ),
-    // openSUSE
-    (
-        "/usr/share/qemu/ovmf-x86_64-4m-code.bin",
-        "/usr/share/qemu/ovmf-x86_64-4m-vars.bin",
-    ),
-    // QEMU's own
-    (
-        "/usr/share/qemu/edk2-x86_64-code.fd",
-        "/usr/share/qemu/edk2-i386-vars.fd",
-    ),
-    // Debian 11
-    (
-        "/usr/share/OVMF/OVMF_CODE.fd",
-        "/usr/share/OVMF/OVMF_VARS.fd",
-    ),
-];
+impl Arch {
+    /// The program that runs such machines.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "qemu-system-x86_64",
+            Arch::Aarch64 => "qemu-system-aarch64",
+        }
+    }
 
-/// Finds `qemu-system-x86_64`: `explicit`, else the first of that name in `PATH`, and asks for its version.
+    /// The error for a QEMU that is not there or does not answer.
+    pub(crate) fn missing(self, what: &str) -> MissingError {
+        let package = match self {
+            Arch::X86_64 => "qemu-system-x86",
+            Arch::Aarch64 => "qemu-system-arm",
+        };
+        MissingError {
+            what: what.to_owned(),
+            package: package.to_owned(),
+            hint: format!("apt-get install {package}"),
+        }
+    }
+}
+
+/// Finds the QEMU for machines with this processor: `explicit`, else the first of its name in `PATH`, and asks for its
+/// version.
 ///
 /// # Errors
 /// There is none, or it does not answer.
-pub async fn find_qemu(explicit: Option<&Path>) -> Result<QemuBinary, MissingError> {
+pub async fn find_qemu(arch: Arch, explicit: Option<&Path>) -> Result<QemuBinary, MissingError> {
+    let name = arch.program();
     let path = match explicit {
         Some(path) => path.to_owned(),
-        None => in_path("qemu-system-x86_64").ok_or_else(|| missing_qemu("qemu-system-x86_64"))?,
+        None => in_path(name).ok_or_else(|| arch.missing(name))?,
     };
     let shown = path.display().to_string();
     let output = tokio::process::Command::new(&path)
@@ -94,52 +86,14 @@ pub async fn find_qemu(explicit: Option<&Path>) -> Result<QemuBinary, MissingErr
         Ok(Ok(output)) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).into_owned()
         }
-        _ => return Err(missing_qemu(&shown)),
+        _ => return Err(arch.missing(&shown)),
     };
-    let version = parse_version(&text).ok_or_else(|| missing_qemu(&shown))?;
+    let version = parse_version(&text).ok_or_else(|| arch.missing(&shown))?;
     Ok(QemuBinary { path, version })
-}
-
-/// The error for a QEMU that is not there or does not answer.
-pub(crate) fn missing_qemu(what: &str) -> MissingError {
-    MissingError {
-        what: what.to_owned(),
-        package: "qemu-system-x86".to_owned(),
-        hint: "apt-get install qemu-system-x86".to_owned(),
-    }
 }
 
 /// Longest time a program may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Finds OVMF: `explicit`, else the first of the places where distributions put it.
-///
-/// # Errors
-/// One of the two files is absent.
-pub fn find_ovmf(explicit: Option<&OvmfFiles>) -> Result<OvmfFiles, MissingError> {
-    let missing = |what: String| MissingError {
-        what,
-        package: "ovmf".to_owned(),
-        hint: "apt-get install ovmf".to_owned(),
-    };
-    if let Some(files) = explicit {
-        return match [&files.code, &files.vars]
-            .into_iter()
-            .find(|f| !f.is_file())
-        {
-            Some(absent) => Err(missing(format!("OVMF firmware `{}`", absent.display()))),
-            None => Ok(files.clone()),
-        };
-    }
-    OVMF_PLACES
-        .into_iter()
-        .map(|(code, vars)| OvmfFiles {
-            code: code.into(),
-            vars: vars.into(),
-        })
-        .find(|files| files.code.is_file() && files.vars.is_file())
-        .ok_or_else(|| missing("OVMF firmware (OVMF_CODE_4M.fd)".to_owned()))
-}
 
 /// The first executable file of this name in `PATH`, absolute.
 #[must_use]
