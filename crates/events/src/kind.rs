@@ -383,6 +383,11 @@ event_kinds! {
         /// The signal's name.
         signal: String,
     }
+    /// The host has not what the run needs, and nothing was tried.
+    RunSkipped = "run-skipped" {
+        /// What is missing.
+        reason: String,
+    }
     /// A stage began; the one before ended (conclusion).
     StageEntered = "stage-entered" {
         /// The new stage.

@@ -24,5 +24,5 @@ pub use images::{CHUNKS, INDEX};
 pub use machines::can_run;
 pub use panics::end_runs_on_panic;
 pub use replay::{Replay, replay};
-pub use run::{Attach, RunOptions, RunOutcome, run};
+pub use run::{Attach, RunOptions, RunOutcome, run, skip};
 pub use sockets::InterfaceSockets;

@@ -80,6 +80,52 @@ pub async fn run(
     outcome
 }
 
+/// Records that `plan` is not run, because the host has not what it needs; the run folder has its log and reports like
+/// any other.
+///
+/// # Errors
+/// The run folder cannot be used or written.
+pub fn skip(
+    plan: &Plan,
+    reason: &str,
+    mut options: RunOptions,
+) -> Result<RunOutcome, HarnessError> {
+    let run_folder = options.folder.clone();
+    folder::prepare(&run_folder)?;
+    let work = run_folder.join(folder::WORK);
+    let _remains = folder::RemovedAtEnd(work);
+    let mut recorder = open_recorder(plan, None, &mut options)?;
+    recorder.record(Fact::of_run(EventKind::RunSkipped {
+        reason: reason.to_owned(),
+    }))?;
+    let verdict = conclude(recorder)?;
+    reports(run_folder, verdict)
+}
+
+/// Writes the last event of the log and closes it.
+fn conclude(mut recorder: Recorder) -> Result<Verdict, HarnessError> {
+    let verdict = recorder.verdict().unwrap_or(Verdict::Infra {
+        what: "no-verdict".to_owned(),
+        error: "the run ended before every target had a verdict".to_owned(),
+    });
+    recorder.record(Fact::of_run(EventKind::RunFinished {
+        verdict: verdict.clone(),
+    }))?;
+    recorder.finish()?;
+    Ok(verdict)
+}
+
+/// Writes the reports from the log.
+fn reports(run_folder: PathBuf, verdict: Verdict) -> Result<RunOutcome, HarnessError> {
+    let events = bootgate_report::read_log(&run_folder.join(folder::EVENTS))?;
+    let file = bootgate_report::write_reports(&run_folder, &events)?;
+    Ok(RunOutcome {
+        folder: run_folder,
+        verdict,
+        file,
+    })
+}
+
 async fn execute(
     plan: &Plan,
     sandbox: Option<&Sandbox>,
@@ -108,24 +154,12 @@ async fn execute(
             recorder.record(Fact::of_run(error.to_event()))?;
         }
     }
-    let verdict = recorder.verdict().unwrap_or(Verdict::Infra {
-        what: "no-verdict".to_owned(),
-        error: "the run ended before every target had a verdict".to_owned(),
-    });
-    recorder.record(Fact::of_run(EventKind::RunFinished {
-        verdict: verdict.clone(),
-    }))?;
-    recorder.finish()?;
+    let verdict = conclude(recorder)?;
+    // Before the reports: a full disk has room for them again.
     if !keep_work {
         std::fs::remove_dir_all(work).map_err(HarnessError::io("remove", work))?;
     }
-    let events = bootgate_report::read_log(&run_folder.join(folder::EVENTS))?;
-    let file = bootgate_report::write_reports(&run_folder, &events)?;
-    Ok(RunOutcome {
-        folder: run_folder,
-        verdict,
-        file,
-    })
+    reports(run_folder, verdict)
 }
 
 /// Opens the log and writes its first event.
@@ -156,7 +190,7 @@ fn open_recorder(
             },
         });
     let started = EventKind::RunStarted {
-        scenario: plan.name.clone(),
+        scenario: plan.title(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host,
         targets: targets.collect(),

@@ -43,7 +43,7 @@ pub fn write_reports(folder: &Path, events: &[Event]) -> Result<VerdictFile, Rep
     Ok(verdict)
 }
 
-fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<(), ReportError> {
+pub(crate) fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<(), ReportError> {
     let path = folder.join(name);
     let unfinished = folder.join(format!(".{name}.unfinished"));
     std::fs::write(&unfinished, content)

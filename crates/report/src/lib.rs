@@ -8,6 +8,7 @@ mod files;
 mod html;
 mod junit;
 mod log;
+mod matrix;
 mod plain;
 mod screen;
 mod story;
@@ -19,6 +20,7 @@ pub mod words;
 
 pub use files::{ReportError, write_reports};
 pub use log::{LogError, read_log};
+pub use matrix::{AxisValue, CellEntry, CellTarget, MatrixFile, summary as matrix_summary};
 pub use plain::Plain;
 pub use story::{DiskStory, Phase, PowerSpan, Span, Story, TargetStory, Transfer};
 pub use terminal::Live;

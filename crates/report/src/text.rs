@@ -228,6 +228,7 @@ pub(crate) fn line(kind: &EventKind) -> Option<(&'static str, String)> {
             };
             ("verdict", format!("{what}: {error}{hint}"))
         }
+        EventKind::RunSkipped { reason } => ("verdict", format!("not tried: {reason}")),
         EventKind::Interrupted { signal } => ("verdict", format!("interrupted by {signal}")),
         EventKind::StageEntered { stage, by } => ("stage", format!("{stage} ({by})")),
         EventKind::VerdictReached { verdict: reached } => ("verdict", verdict(reached)),

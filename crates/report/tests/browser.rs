@@ -61,3 +61,32 @@ fn the_report_opens_offline_and_its_script_runs() {
         "the link does not open its table: <details{opening}>"
     );
 }
+
+#[test]
+fn the_matrixs_page_opens_offline() {
+    bootgate_testkit::require_commands!("chromium");
+    let folder = tempfile::tempdir().expect("a folder");
+    let value = |axis: &str, value: &str| bootgate_report::AxisValue {
+        axis: axis.to_owned(),
+        value: value.to_owned(),
+    };
+    let values = vec![
+        value("firmware", "uefi-secureboot"),
+        value("nic", "virtio-net"),
+    ];
+    let detail = "a word that is longer than any screen is wide: ".to_owned() + &"x".repeat(400);
+    let cell = bootgate_report::CellEntry::without("a".to_owned(), values, "infra", detail);
+    let matrix = bootgate_report::MatrixFile {
+        schema: 1,
+        scenario: "matrix".to_owned(),
+        duration_ms: 1,
+        cells: vec![cell; 3],
+    };
+    matrix.write(folder.path()).expect("a page");
+    let (page, complaints) = opened(&folder.path().join("index.html"), "");
+    assert!(page.contains("uefi-secureboot"), "{page}");
+    assert!(
+        !complaints.contains("Content Security Policy"),
+        "{complaints}"
+    );
+}

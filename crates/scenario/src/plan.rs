@@ -313,6 +313,15 @@ pub enum ImageFormat {
 }
 
 impl Plan {
+    /// Its name in reports: the scenario's, with `/` and the cell's behind it where it is a cell of a matrix.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match &self.cell {
+            Some(cell) => format!("{}/{cell}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// The rules for the verdict, every deadline stretched by `scale_milli` thousandths. A scale below 1000 counts
     /// as 1000: a fast host never shortens a deadline.
     #[must_use]

@@ -1,9 +1,11 @@
 //! Firmware profiles: what a machine starts with and how it gets to its kernel. The built-in ones are the files of
 //! `vm/firmware/`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use bootgate_events::Stage;
 use toml::Spanned;
 
 use crate::checks::Checks;
@@ -57,6 +59,14 @@ pub struct FirmwareProfile {
     pub code: Option<PathBuf>,
     /// The template of the firmware's variable store, for a virtual machine; `None`: where the host keeps it.
     pub vars: Option<PathBuf>,
+    /// Longest time in milliseconds from power-on to the verdict where the scenario does not say.
+    pub timeout_ms: u64,
+    /// Longest time in milliseconds in each stage where the scenario does not say.
+    pub deadlines_ms: BTreeMap<Stage, u64>,
+    /// Longest silence in milliseconds where the scenario does not say; 0: any.
+    pub stall_ms: u64,
+    /// Names of default forbidden markers that such firmware shows in a good boot.
+    pub allow: Vec<String>,
 }
 
 /// A kind of machine and of firmware.
@@ -255,7 +265,17 @@ fn read(mut root: Reader<'_, '_>, checks: &Checks<'_>) -> Option<FirmwareProfile
     let secure_boot = root.flag("secure_boot");
     let code = root.text("code", "OVMF_CODE_4M.fd");
     let vars = root.text("vars", "OVMF_VARS_4M.fd");
+    let timeout = root.text("timeout", "300s");
+    let deadlines = root.table("deadlines", "deadlines");
+    let deadlines = deadlines.map_or_else(Vec::new, crate::wire::deadlines);
+    let allow = root.list("allow", "a list of names of default markers");
     root.finish();
+    let (deadlines_ms, stall_ms) = crate::build::deadlines(
+        crate::build::STAGE_DEADLINES.into(),
+        crate::build::STALL,
+        &deadlines,
+        checks,
+    );
     let needed = |key: &str, text: Option<Text>, hint: &str| {
         if text.is_none() {
             checks.missing(whole.clone(), &format!("`{key}`"), hint);
@@ -286,6 +306,13 @@ fn read(mut root: Reader<'_, '_>, checks: &Checks<'_>) -> Option<FirmwareProfile
         secure_boot: trusts.is_some(),
         code: file("code", code)?,
         vars: file("vars", vars)?,
+        timeout_ms: match &timeout {
+            Some(text) => checks.duration("timeout", text)?,
+            None => crate::build::TOTAL_DEADLINE,
+        },
+        deadlines_ms,
+        stall_ms,
+        allow: crate::build::allowed_names(allow.as_ref(), checks),
     };
     if let (Some(word), Some((why, hint))) = (loads, crate::build::unfit(profile.loader, &profile))
     {

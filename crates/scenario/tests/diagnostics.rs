@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bootgate_scenario::{ScenarioError, load, load_lab};
+use bootgate_scenario::{ScenarioError, load, load_all, load_lab};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
@@ -35,7 +35,7 @@ fn rendered(error: &ScenarioError) -> String {
 fn each_bad_scenario_has_its_diagnostic() {
     for path in fixtures("bad") {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let error = load(&path).expect_err(&name);
+        let error = load_all(&path).expect_err(&name);
         assert!(error.line().is_some(), "{name} has no line");
         insta::assert_snapshot!(name, rendered(&error));
     }

@@ -5,7 +5,9 @@
 use std::io;
 use std::path::Path;
 
-use bootgate_scenario::{Files, ScenarioError, defaults, parse, parse_lab};
+use bootgate_scenario::{
+    Files, FirmwareProfile, ScenarioError, defaults, parse, parse_all, parse_lab,
+};
 
 struct Everything;
 
@@ -31,13 +33,15 @@ fn every_example_is_good() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 8);
     for example in examples {
         let path = Path::new("example.toml");
         let result = if example.starts_with("# lab") {
             parse_lab(example, path).map(|_| ())
+        } else if example.starts_with("# profile") {
+            FirmwareProfile::parse(example, path, &Everything).map(|_| ())
         } else {
-            parse(example, path, &Everything).map(|_| ())
+            parse_all(example, path, &Everything).map(|_| ())
         };
         result.unwrap_or_else(|error| panic!("{}\n{example}", error.one_line()));
     }
@@ -96,12 +100,17 @@ fn every_key_is_listed() {
         "[network]",
         "[boot]",
         "[boot.image]",
+        "[[boot.for]]",
+        "[matrix]",
+        "[[matrix.exclude]]",
+        "[[matrix.include]]",
         "[[expect]]",
         "[[forbid]]",
         "[[fault]]",
         "[[target]]",
         "[[target]]\n[target.boot]",
         "[[target]]\n[target.disk]",
+        "[[target]]\n[target.nic]",
         "[[target]]\n[target.board]",
         "[[target]]\n[target.board]\n[target.board.power]",
     ];
@@ -110,10 +119,12 @@ fn every_key_is_listed() {
         |table: &&str| parse(&format!("{table}\nzzzzzz = 1\n"), path, &Everything).unwrap_err();
     let lab = |table: &&str| parse_lab(&format!("{table}\nzzzzzz = 1\n"), path).unwrap_err();
     let lab_tables = ["", "[network]", "[board.a]", "[board.a.power]"];
+    let profile = FirmwareProfile::parse("zzzzzz = 1\n", path, &Everything).unwrap_err();
     let errors = tables
         .iter()
         .map(scenario)
-        .chain(lab_tables.iter().map(lab));
+        .chain(lab_tables.iter().map(lab))
+        .chain([profile]);
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
     let names = rows.filter_map(|row| row.split('`').next());
     let listed: Vec<&str> = names.flat_map(|name| name.split(['.', '[', ']'])).collect();
@@ -122,5 +133,19 @@ fn every_key_is_listed() {
         assert!(listed.contains(&key.as_str()), "`{key}` is not listed");
         seen += 1;
     }
-    assert!(seen > 60, "{seen}");
+    assert!(seen > 110, "{seen}");
+}
+
+#[test]
+fn every_firmware_is_listed_with_its_loader() {
+    let page = page();
+    for name in FirmwareProfile::names() {
+        let profile = FirmwareProfile::built_in(name).unwrap();
+        let row = format!("| `{name}` | ");
+        let line = page.lines().find(|line| line.starts_with(&row));
+        let line = line.unwrap_or_else(|| panic!("{row} is not listed"));
+        let loader = line.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let word = format!("{:?}", profile.loader).to_lowercase();
+        assert_eq!(loader.to_lowercase().replace('-', ""), word, "{line}");
+    }
 }

@@ -174,7 +174,7 @@ forbid = [{ pattern = "oops", stages = ["live", "flash"] }]
     };
     assert_eq!(kernel, Path::new("lab/other"));
     assert_eq!(initrds.len(), 2, "inherited");
-    assert_eq!(cmdline, "quiet");
+    assert_eq!(cmdline, "console=ttyS0 quiet", "nothing else can be seen");
 }
 
 #[test]

@@ -23,6 +23,23 @@ pub(crate) fn render(
     events: &[Event],
     folder: &Path,
 ) -> Result<String, minijinja::Error> {
+    let page = page::Page::of(story, events, folder);
+    rendered(
+        "report.html",
+        include_str!("../../templates/report.html"),
+        &page,
+    )
+}
+
+/// The template with `page`, the style and the script in it.
+///
+/// # Errors
+/// The template cannot be rendered; only a broken build has such a template.
+pub(crate) fn rendered(
+    name: &str,
+    template: &str,
+    page: &impl serde::Serialize,
+) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_syntax(
         SyntaxConfig::builder()
@@ -31,12 +48,11 @@ pub(crate) fn render(
             .build()?,
     );
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    let page = page::Page::of(story, events, folder);
     environment.render_named_str(
-        "report.html",
-        include_str!("../../templates/report.html"),
+        name,
+        template,
         context! {
-            page => Value::from(Serde(&page)),
+            page => Value::from(Serde(page)),
             css => Value::from_safe_string(include_str!("../../templates/report.css").to_owned()),
             js => Value::from_safe_string(include_str!("../../templates/report.js").to_owned()),
         },

@@ -25,7 +25,11 @@ const ACTIONS: [(&str, FaultAction); 3] = [
     ("power-off", FaultAction::PowerOff),
 ];
 
-pub(super) fn fault(wire: &FaultWire, context: &Context, checks: &Checks<'_>) -> Option<FaultRule> {
+pub(super) fn fault(
+    wire: &FaultWire,
+    context: &Context<'_>,
+    checks: &Checks<'_>,
+) -> Option<FaultRule> {
     let Some(action_text) = &wire.action else {
         let hint =
             "add action = \"not-found\" or \"corrupt\" with `serve`, \"power-off\" with `enter`";
@@ -70,7 +74,7 @@ pub(super) fn fault(wire: &FaultWire, context: &Context, checks: &Checks<'_>) ->
     can_come(fault.clone(), on, context, checks).then_some(fault)
 }
 
-fn can_come(fault: FaultRule, on: &Text, context: &Context, checks: &Checks<'_>) -> bool {
+fn can_come(fault: FaultRule, on: &Text, context: &Context<'_>, checks: &Checks<'_>) -> bool {
     let shown = shorten(on.get_ref());
     let never = |why: &str| {
         checks.fail(

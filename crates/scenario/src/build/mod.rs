@@ -21,6 +21,7 @@ use bootgate_events::{DiskProofKind, Goal, MacAddr, TargetName, TargetRules};
 pub(crate) use fits::unfit;
 pub(crate) use machine::board;
 pub(crate) use network::network;
+pub(crate) use rules::{STAGE_DEADLINES, STALL, TOTAL_DEADLINE, allowed_names, deadlines};
 
 use crate::checks::{Checks, is_name};
 use crate::diagnostic::Problem;
@@ -140,6 +141,7 @@ fn target(
         flashes,
         disk_boot,
         script: boot.as_ref().is_some_and(|boot| boot.is_script()),
+        firmware: firmware.as_ref(),
     };
     let judged = rules::rules(wire, shared, &context, checks);
     let (name, firmware, driver) = (name?, firmware?, driver?);

@@ -7,6 +7,7 @@ use bootgate_events::{FaultRule, ForbidRule, KeyRule, MarkerRule, Stage};
 use regex::Regex;
 
 use super::faults;
+use crate::FirmwareProfile;
 use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
@@ -36,13 +37,15 @@ pub(crate) const TOTAL_DEADLINE: u64 = 300_000;
 pub(crate) const STALL: u64 = 60_000;
 
 /// What the rules must fit to.
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     /// An image is flashed.
     pub(super) flashes: bool,
     /// The machine boots from its disk afterwards.
     pub(super) disk_boot: bool,
     /// The operator's own script is booted.
     pub(super) script: bool,
+    /// What the machine starts with, where that is known.
+    pub(super) firmware: Option<&'a FirmwareProfile>,
 }
 
 /// The rules of one target, without its name.
@@ -59,12 +62,18 @@ pub(super) struct Rules {
 pub(super) fn rules(
     wire: &TargetWire,
     shared: &SharedWire,
-    context: &Context,
+    context: &Context<'_>,
     checks: &Checks<'_>,
 ) -> Rules {
     let timeout = wire.own.timeout.as_ref().or(shared.timeout.as_ref());
     let total = timeout.and_then(|text| checks.duration("timeout", text));
-    let (stage_deadlines_ms, stall_ms) = deadlines(wire, shared, checks);
+    let profile = context.firmware;
+    let usual = (
+        profile.map_or_else(|| STAGE_DEADLINES.into(), |own| own.deadlines_ms.clone()),
+        profile.map_or(STALL, |own| own.stall_ms),
+    );
+    let written = shared.deadlines.iter().chain(&wire.own.deadlines);
+    let (stage_deadlines_ms, stall_ms) = deadlines(usual.0, usual.1, written, checks);
     let list = wire.own.expect.as_ref().or(shared.expect.as_ref());
     let list = list.map_or(&[][..], Vec::as_slice);
     if list.is_empty() && !context.flashes {
@@ -80,10 +89,12 @@ pub(super) fn rules(
     }
     Rules {
         expect: expected,
-        forbid: forbid(wire, shared, checks),
+        forbid: forbid(wire, shared, profile, checks),
         keys: keys(wire, shared),
         stage_deadlines_ms,
-        total_deadline_ms: total.unwrap_or(TOTAL_DEADLINE),
+        total_deadline_ms: total
+            .or(profile.map(|own| own.timeout_ms))
+            .unwrap_or(TOTAL_DEADLINE),
         stall_ms,
         faults: shared
             .faults
@@ -106,21 +117,21 @@ fn keys(wire: &TargetWire, shared: &SharedWire) -> Vec<KeyRule> {
     }
 }
 
-fn deadlines(
-    wire: &TargetWire,
-    shared: &SharedWire,
+/// The times of the stages and the longest silence, as they are written over the usual ones.
+pub(crate) fn deadlines<'a>(
+    mut stages: BTreeMap<Stage, u64>,
+    mut stall: u64,
+    written: impl IntoIterator<Item = &'a (Text, Option<Text>)>,
     checks: &Checks<'_>,
 ) -> (BTreeMap<Stage, u64>, u64) {
-    let mut stages = BTreeMap::from(STAGE_DEADLINES);
-    let mut stall = STALL;
-    for (key, value) in shared.deadlines.iter().chain(&wire.own.deadlines) {
+    for (key, value) in written {
         let name = key.get_ref().as_str();
         let stage = stages.keys().copied().find(|stage| stage.as_str() == name);
         let Some(value) = value else { continue };
         if name == "stall" {
             stall = match value.get_ref().as_str() {
                 "off" => 0,
-                _ => checks.duration("stall", value).unwrap_or(STALL),
+                _ => checks.duration("stall", value).unwrap_or(stall),
             };
         } else if let Some(stage) = stage {
             if let Some(ms) = checks.duration(name, value) {
@@ -207,7 +218,7 @@ fn first_fault(error: &regex::Error) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
-fn expect(list: &[ExpectWire], context: &Context, checks: &Checks<'_>) -> Vec<MarkerRule> {
+fn expect(list: &[ExpectWire], context: &Context<'_>, checks: &Checks<'_>) -> Vec<MarkerRule> {
     let mut rules: Vec<MarkerRule> = Vec::with_capacity(list.len());
     let mut latest: Option<(Stage, String)> = None;
     for wire in list {
@@ -267,7 +278,7 @@ fn possible(
     stage: Stage,
     text: &Text,
     latest: Option<&(Stage, String)>,
-    context: &Context,
+    context: &Context<'_>,
     checks: &Checks<'_>,
 ) {
     let never = |why: &str, hint: &str| {
@@ -313,7 +324,12 @@ fn possible(
     }
 }
 
-fn forbid(wire: &TargetWire, shared: &SharedWire, checks: &Checks<'_>) -> Vec<ForbidRule> {
+fn forbid(
+    wire: &TargetWire,
+    shared: &SharedWire,
+    firmware: Option<&FirmwareProfile>,
+    checks: &Checks<'_>,
+) -> Vec<ForbidRule> {
     let defaults = wire
         .own
         .forbid_defaults
@@ -324,19 +340,10 @@ fn forbid(wire: &TargetWire, shared: &SharedWire, checks: &Checks<'_>) -> Vec<Fo
         _ => crate::defaults::default_forbidden(),
     };
     for name in allowed(wire, shared) {
-        let known: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
-        if !known.contains(&name.get_ref().as_str()) {
-            let shown = shorten(name.get_ref());
-            checks.fail(
-                Problem::at(
-                    name.span(),
-                    format!("`allow` names `{shown}`: no default marker"),
-                )
-                .hint(allow_hint(name.get_ref(), &known)),
-            );
-        }
+        known_marker(name, &rules, checks);
     }
     rules.retain(|rule| !allowed(wire, shared).any(|name| *name.get_ref() == rule.name));
+    rules.retain(|rule| firmware.is_none_or(|own| !own.allow.contains(&rule.name)));
     // The first that matches a line names the cause: what the scenario says of its own machine comes first.
     let written = shared.forbid.iter().chain(&wire.own.forbid);
     let mut all: Vec<ForbidRule> = written
@@ -344,6 +351,34 @@ fn forbid(wire: &TargetWire, shared: &SharedWire, checks: &Checks<'_>) -> Vec<Fo
         .collect();
     all.append(&mut rules);
     all
+}
+
+fn known_marker(name: &Text, rules: &[ForbidRule], checks: &Checks<'_>) {
+    let known: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    if !known.contains(&name.get_ref().as_str()) {
+        let message = format!(
+            "`allow` names `{}`: no default marker",
+            shorten(name.get_ref())
+        );
+        let hint = allow_hint(name.get_ref(), &known);
+        checks.fail(Problem::at(name.span(), message).hint(hint));
+    }
+}
+
+/// The names in a firmware profile's `allow`.
+pub(crate) fn allowed_names(
+    list: Option<&toml::Spanned<Vec<Text>>>,
+    checks: &Checks<'_>,
+) -> Vec<String> {
+    let Some(list) = list else { return Vec::new() };
+    let rules = crate::defaults::default_forbidden();
+    for name in list.get_ref() {
+        known_marker(name, &rules, checks);
+    }
+    list.get_ref()
+        .iter()
+        .map(|name| name.get_ref().clone())
+        .collect()
 }
 
 fn allow_hint(name: &str, known: &[&str]) -> String {

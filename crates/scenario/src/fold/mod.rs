@@ -197,6 +197,10 @@ impl Fold {
                     },
                 );
             }
+            EventKind::RunSkipped { reason } => {
+                let reason = reason.clone();
+                self.end_run(draw, &Verdict::Skipped { reason });
+            }
             EventKind::InfraFailed { what, error, hint } => {
                 let hint = if hint.is_empty() {
                     String::new()

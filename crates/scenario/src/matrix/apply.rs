@@ -22,6 +22,7 @@ const LARGE_SECTORS: &str = "-4k";
 pub(crate) fn applied(wire: &ScenarioWire, chosen: &Chosen, checks: &Checks<'_>) -> Vec<Plan> {
     let mut plans = Vec::new();
     let mut names = HashSet::new();
+    let mut idle = HashSet::new();
     for (cell, run) in chosen.cells.iter().zip(&chosen.run) {
         let problems = Problems::default();
         let own = Checks {
@@ -30,7 +31,10 @@ pub(crate) fn applied(wire: &ScenarioWire, chosen: &Chosen, checks: &Checks<'_>)
         };
         let mut written = wire.clone();
         for (axis, value) in cell {
-            set(*axis, value, &mut written, &own);
+            let taken = set(*axis, value, &mut written, &own) || wire.targets.is_empty();
+            if !taken && idle.insert(*axis) {
+                own.fail(changes_nothing(*axis, value));
+            }
         }
         let name = shown(cell, &own);
         let plan = build::plan(&written, &own);
@@ -75,13 +79,17 @@ fn of_cell(mut problem: Problem, cell: &[(Axis, Text)]) -> Problem {
         values.join(" with "),
         problem.message
     );
-    problem.hint = format!("leave it out: exclude = [{exclude}]; or {}", problem.hint);
+    let exclude = format!("exclude = [{exclude}] leaves it out");
+    problem.hint = match problem.hint.as_str() {
+        "" => exclude,
+        hint => format!("{exclude}; {hint}"),
+    };
     problem
 }
 
-/// Writes the value where the scenario says nothing of its own.
-fn set(axis: Axis, value: &Text, wire: &mut ScenarioWire, checks: &Checks<'_>) {
-    let taken = match axis {
+/// Writes the value where the scenario says nothing of its own, and says whether there was such a place.
+fn set(axis: Axis, value: &Text, wire: &mut ScenarioWire, checks: &Checks<'_>) -> bool {
+    match axis {
         Axis::Dhcp => dhcp(value, wire, checks),
         Axis::Firmware => each(wire, |target| fill(&mut target.firmware, value)),
         Axis::Loader => {
@@ -95,7 +103,7 @@ fn set(axis: Axis, value: &Text, wire: &mut ScenarioWire, checks: &Checks<'_>) {
             let Ok(count) = value.get_ref().parse::<u64>() else {
                 let message = format!("`cpus` cannot be `{}`", shorten(value.get_ref()));
                 checks.fail(Problem::at(value.span(), message).hint("use 1 to 64"));
-                return;
+                return true;
             };
             let count = Spanned::new(value.span(), count);
             each(wire, |target| {
@@ -104,16 +112,14 @@ fn set(axis: Axis, value: &Text, wire: &mut ScenarioWire, checks: &Checks<'_>) {
                 free
             })
         }
-    };
-    if !taken && !wire.targets.is_empty() {
-        let message =
-            format!("the axis `{axis}` changes nothing: the scenario has its own `{axis}`");
-        checks.fail(
-            Problem::at(value.span(), message)
-                .label("on this axis")
-                .hint(format!("leave `{axis}` out of one of them")),
-        );
     }
+}
+
+fn changes_nothing(axis: Axis, value: &Text) -> Problem {
+    let message = format!("the axis `{axis}` changes nothing: the scenario has its own `{axis}`");
+    Problem::at(value.span(), message)
+        .label("on this axis")
+        .hint(format!("leave `{axis}` out of one of them"))
 }
 
 /// Whether some target took the value.

@@ -101,7 +101,7 @@ impl ScenarioWire {
 impl SharedWire {
     fn read(table: &mut Reader<'_, '_>, under: &str) -> Self {
         let place = |key: &str| format!("{under}{key}");
-        let deadlines = table.table("deadlines", &place("deadlines"));
+        let limits = table.table("deadlines", &place("deadlines"));
         let (boot, boot_for) = table
             .table("boot", &place("boot"))
             .map(|reader| BootWire::read(reader, &place("boot")))
@@ -110,13 +110,7 @@ impl SharedWire {
             timeout: table.text("timeout", "120s"),
             boot,
             boot_for,
-            deadlines: deadlines.map_or_else(Vec::new, |reader| {
-                let read = |key: Text| {
-                    let value = reader.text_of(key.get_ref(), "30s");
-                    (key, value)
-                };
-                reader.keys().into_iter().map(read).collect()
-            }),
+            deadlines: limits.map_or_else(Vec::new, deadlines),
             expect: table.tables("expect", &place("expect")).map(|list| {
                 list.into_inner()
                     .into_iter()
@@ -141,6 +135,15 @@ impl SharedWire {
                 }),
         }
     }
+}
+
+/// The keys of `[deadlines]`, which are looked at later.
+pub(crate) fn deadlines(table: Reader<'_, '_>) -> Vec<(Text, Option<Text>)> {
+    let read = |key: Text| {
+        let value = table.text_of(key.get_ref(), "30s");
+        (key, value)
+    };
+    table.keys().into_iter().map(read).collect()
 }
 
 impl NetworkWire {
