@@ -182,7 +182,8 @@ impl Responder {
     }
 }
 
-fn who(client: &ClientFacts, loader: Loader) -> String {
+/// Who asks, in words.
+pub(crate) fn who(client: &ClientFacts, loader: Loader) -> String {
     let text = match loader {
         Loader::Firmware => "firmware",
         Loader::Ipxe => "iPXE (a ROM's, or a stock one)",

@@ -28,6 +28,7 @@ pub use config::{
     DhcpConfig, DhcpLimits, DhcpMode, InterfaceConfig, InterfaceId, SubnetConfig, SubnetId,
 };
 pub use explain::Asked;
+pub(crate) use explain::who;
 pub use facts::{ClientFacts, MessageKind};
 pub(crate) use facts::{architecture_of_class, readable};
 pub use outcome::{

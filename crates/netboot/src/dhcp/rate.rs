@@ -52,7 +52,7 @@ impl Rates {
     }
 
     /// Whether a message may be answered now, without counting it.
-    pub(super) fn would_allow(&self, now: Time, mac: &MacAddr) -> bool {
+    pub(crate) fn would_allow(&self, now: Time, mac: &MacAddr) -> bool {
         let slots = self.places.get(self.place_of(mac));
         let slot = slots.and_then(|slots| slots.iter().find(|slot| slot.mac == mac.0));
         slot.is_none_or(|slot| self.allows(nanos(now), slot))

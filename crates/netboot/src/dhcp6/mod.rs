@@ -5,6 +5,7 @@
 //! [`crate::policy`], as for DHCPv4; only how it is told differs: always by a URL (option 59).
 
 mod config;
+mod explain;
 mod facts;
 mod lease;
 mod options;

@@ -22,17 +22,17 @@ use crate::policy::{self, Loader, MachineLookup, Servers};
 pub struct Responder {
     config: DhcpConfig,
     /// One for each subnet, in the configuration's order.
-    tables: Vec<Table>,
-    rates: Rates,
+    pub(super) tables: Vec<Table>,
+    pub(super) rates: Rates,
 }
 
 #[derive(Debug)]
-struct Table {
-    pool: Pool,
-    leases: Leases,
+pub(super) struct Table {
+    pub(super) pool: Pool,
+    pub(super) leases: Leases,
 }
 
-const NO_ADDRESS: Said = (Status::NoAddrsAvail, "no free address");
+pub(super) const NO_ADDRESS: Said = (Status::NoAddrsAvail, "no free address");
 const NO_BINDING: Said = (Status::NoBinding, "no lease of this client is known");
 const NOT_ON_LINK: Said = (Status::NotOnLink, "the address is not of this link");
 
@@ -144,7 +144,7 @@ impl Responder {
         let interface = interfaces
             .find(|interface| interface.id == datagram.interface)
             .ok_or_else(|| dropped(DropReason::Off, "nothing is served on this interface"))?;
-        let decision = self.decision(&ask, interface);
+        let decision = self.decision(client, machines, interface);
         let making = Making {
             config: &self.config,
             interface,
@@ -187,14 +187,19 @@ impl Responder {
     }
 
     /// What the client boots. A machine is looked up only for a loader that is told.
-    fn decision(&self, ask: &Ask<'_>, interface: &super::InterfaceConfig) -> policy::Decision {
+    pub(super) fn decision(
+        &self,
+        client: &ClientFacts,
+        machines: &dyn MachineLookup,
+        interface: &super::InterfaceConfig,
+    ) -> policy::Decision {
         use MessageKind::{Confirm, Decline, Release};
-        let view = ask.client.for_policy();
-        let silent = matches!(ask.client.message, Confirm | Decline | Release);
+        let view = client.for_policy();
+        let silent = matches!(client.message, Confirm | Decline | Release);
         let machine = match policy::loader_of(&view) {
             Loader::Os => None,
             _ if silent => None,
-            _ => ask.machines.machine(&ask.client.mac),
+            _ => machines.machine(&client.mac),
         };
         let servers = Servers {
             ip: IpAddr::V6(interface.address),
@@ -207,7 +212,11 @@ impl Responder {
 
     /// The subnet of the client's link: by the link address of the relay nearest to it that names one, or by the
     /// interface (RFC 8415 section 13.1).
-    fn subnet_of(&self, datagram: &Datagram<'_>, client: &ClientFacts) -> Option<SubnetId> {
+    pub(super) fn subnet_of(
+        &self,
+        datagram: &Datagram<'_>,
+        client: &ClientFacts,
+    ) -> Option<SubnetId> {
         let mut links = client.relays.iter().rev().map(|relay| relay.link);
         let link = links.find(|ip| !ip.is_unspecified() && !ip.is_unicast_link_local());
         let fits = |subnet: &SubnetConfig| match link {
@@ -566,7 +575,10 @@ impl Ask<'_> {
     }
 }
 
-fn dropped(reason: DropReason, detail: impl Into<std::borrow::Cow<'static, str>>) -> Dropped {
+pub(super) fn dropped(
+    reason: DropReason,
+    detail: impl Into<std::borrow::Cow<'static, str>>,
+) -> Dropped {
     Dropped {
         reason,
         detail: detail.into(),

@@ -211,6 +211,11 @@ impl Lab {
         Answer(self.server.handle(self.now, &datagram, &Machines))
     }
 
+    /// Why a client would get its reply now.
+    pub fn explain(&self, asked: &bootgate_netboot::dhcp::Asked) -> bootgate_api::Explanation {
+        self.server.explain(self.now, asked, &Machines)
+    }
+
     /// SOLICIT, ADVERTISE, REQUEST, REPLY; gives the address.
     pub fn lease(&mut self, client: u8) -> Ipv6Addr {
         let offered = self.send(&solicit(client)).advertised().address(1);
