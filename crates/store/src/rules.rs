@@ -9,7 +9,7 @@ use bootgate_api::{
     Attempt, BootMode, DiskState, ExpectedFlash, Inventory, Lease, LeaseState, Machine, Nonce,
     UnixMicros,
 };
-use bootgate_events::{AttemptId, MacAddr, TargetVerdict};
+use bootgate_events::{AttemptId, MacAddr, TargetVerdict, Verdict};
 
 use crate::{
     BeginFlash, Completed, Discovery, Granted, IssuedNonce, LeaseEnd, LeaseGrant, MachineChange,
@@ -384,10 +384,13 @@ pub fn finish(
         if attempt.local {
             machine.local_next = false;
         }
-        // A power-on that never came as far as a script has tried no flash; one that was given its nonce has. An order
+        // A power-on that never came as far as a script has tried nothing; one that was given its nonce has. An order
         // given since has failed nothing yet.
-        let tried = attempt.nonces > 0 && flashes(attempt).is_some();
-        if tried && record.flash != FlashProgress::Completed && machine.boot == attempt.boot {
+        let failed = match &attempt.boot {
+            BootMode::Install { .. } => verdict.verdict != Verdict::Passed,
+            _ => flashes(attempt).is_some() && record.flash != FlashProgress::Completed,
+        };
+        if failed && attempt.nonces > 0 && machine.boot == attempt.boot {
             machine.failed_flashes = machine.failed_flashes.saturating_add(1);
         }
     }

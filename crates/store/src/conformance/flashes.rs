@@ -21,6 +21,7 @@ named_checks! {
     a_flash_that_did_not_complete_counts_as_failed,
     a_power_on_that_got_no_nonce_is_no_failed_flash,
     a_failure_of_an_older_order_does_not_count,
+    an_installation_that_was_not_reported_counts_as_failed,
     an_inventory_brings_back_the_mode_before,
     an_inventory_needs_an_open_attempt,
 }
@@ -340,6 +341,41 @@ fn a_power_on_that_got_no_nonce_is_no_failed_flash(make: Make<'_>) {
     let attempt = store.open_attempt(&new).expect("open");
     finish(&*store, &attempt);
     assert_eq!(get(&*store), before);
+}
+
+fn an_installation_that_was_not_reported_counts_as_failed(make: Make<'_>) {
+    let store = make();
+    let boot = BootMode::Install {
+        installer: "a".to_owned(),
+    };
+    let begin = |number| {
+        let new = NewAttempt {
+            mac: mac(1),
+            boot: boot.clone(),
+            local: false,
+            expected: None,
+            at: UnixMicros(10),
+        };
+        let attempt = store.open_attempt(&new).expect("open");
+        let peer = [10, 0, 0, 1].into();
+        store
+            .issue_nonce(&attempt.id, &nonce(number), peer)
+            .expect("give a nonce");
+        attempt
+    };
+    set(&*store, boot.clone());
+    for failures in 1..=2 {
+        let attempt = begin(failures.into());
+        finish(&*store, &attempt);
+        assert_eq!(get(&*store).failed_flashes, failures);
+    }
+    let attempt = begin(3);
+    let passed = verdict(Verdict::Passed);
+    store
+        .finish_attempt(&attempt.id, &passed, UnixMicros(30))
+        .expect("finish");
+    assert_eq!(get(&*store).failed_flashes, 2, "this one did not fail");
+    assert_eq!(set(&*store, boot.clone()).failed_flashes, 0);
 }
 
 fn a_failure_of_an_older_order_does_not_count(make: Make<'_>) {
