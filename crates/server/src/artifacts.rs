@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::RwLock;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
 
 use bootgate_events::ArtifactRole;
 
@@ -83,10 +84,61 @@ impl Artifact {
     }
 }
 
-/// The artifacts of a server. Only what is named here can be fetched; no request ever becomes a path.
+/// What a file is for, by its name.
+fn role_of(path: &Path) -> ArtifactRole {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.unwrap_or_default().to_ascii_lowercase();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    let begins = |beginnings: &[&str]| beginnings.iter().any(|start| name.starts_with(start));
+    if ends(&[".efi", ".kpxe", ".pxe", ".kkpxe", ".kkkpxe", ".signed"]) || name == "pxelinux.0" {
+        ArtifactRole::Nbp
+    } else if begins(&["vmlinu", "linux", "bzimage", "image", "zimage"]) {
+        ArtifactRole::Kernel
+    } else if begins(&["initrd", "initramfs"]) {
+        ArtifactRole::Initrd
+    } else if ends(&[".ipxe", "grub.cfg", "extlinux.conf"]) {
+        ArtifactRole::Script
+    } else {
+        ArtifactRole::Other
+    }
+}
+
+/// A folder that is given out.
+#[derive(Debug)]
+struct Folder {
+    /// What stands before the path in names; empty, or with `/` at its end.
+    prefix: String,
+    /// Without symbolic links.
+    root: PathBuf,
+}
+
+impl Folder {
+    /// The file of that name, if there is one now. Waits for the disk.
+    fn find(&self, name: &str) -> Option<Artifact> {
+        let path = self.root.join(name.strip_prefix(&self.prefix)?);
+        // A link may lead to another file of the folder, and nowhere else.
+        let real = path.canonicalize().ok()?;
+        if !real.starts_with(&self.root) {
+            tracing::debug!(
+                "`{}` leads out of its folder: not given out",
+                path.display()
+            );
+            return None;
+        }
+        let role = role_of(&path);
+        real.is_file().then(|| Artifact {
+            path: real,
+            ..Artifact::new(path, role)
+        })
+    }
+}
+
+/// The artifacts of a server: files that were named one by one, and folders. Only a plain relative path
+/// ([`ArtifactName`]) is ever looked for in a folder, and what leads out of it is not found.
 #[derive(Debug, Default)]
 pub struct Artifacts {
     by_name: RwLock<HashMap<String, Artifact>>,
+    folders: RwLock<Vec<Arc<Folder>>>,
 }
 
 impl Artifacts {
@@ -96,16 +148,106 @@ impl Artifacts {
         map.insert(name.0, artifact);
     }
 
+    /// Gives out every file below `folder` from now on, also what is put there later, under `prefix` (empty, or such as
+    /// `live/`) and its path in the folder. Where `folder` is a file, it is given out as `prefix`. Waits for the disk.
+    ///
+    /// # Errors
+    /// There is no such folder; or `prefix` cannot name a file.
+    pub fn insert_below(&self, prefix: &str, folder: &Path) -> io::Result<()> {
+        let root = folder.canonicalize()?;
+        if root.is_file() {
+            let name = ArtifactName::new(prefix).map_err(io::Error::other)?;
+            let role = role_of(&root);
+            self.insert(name, Artifact::new(root, role));
+            return Ok(());
+        }
+        if !root.is_dir() {
+            return Err(io::Error::other("neither a folder nor a file"));
+        }
+        let prefix = match prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        let mut folders = self.folders.write().unwrap_or_else(|e| e.into_inner());
+        folders.push(Arc::new(Folder { prefix, root }));
+        Ok(())
+    }
+
     /// No longer gives out `name`. Transfers under way go on.
     pub fn remove(&self, name: &ArtifactName) {
         let mut map = self.by_name.write().unwrap_or_else(|e| e.into_inner());
         map.remove(name.as_str());
     }
 
-    /// The artifact of that name.
+    /// The artifact of that name, among those that were named one by one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Artifact> {
         let map = self.by_name.read().unwrap_or_else(|e| e.into_inner());
         map.get(name).cloned()
+    }
+
+    /// The artifact of that name, also in folders.
+    pub(crate) async fn find(&self, name: &str) -> Option<Artifact> {
+        if let Some(artifact) = self.get(name) {
+            return Some(artifact);
+        }
+        let folders = {
+            let folders = self.folders.read().unwrap_or_else(|e| e.into_inner());
+            folders.clone()
+        };
+        if folders.is_empty() {
+            return None;
+        }
+        let name = ArtifactName::new(name).ok()?;
+        let look = move || folders.iter().find_map(|folder| folder.find(name.as_str()));
+        tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_outside_of_a_folder_is_found() {
+        let around = tempfile::tempdir().unwrap();
+        let folder = around.path().join("out");
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        let file = |path: &str| std::fs::write(around.path().join(path), path).unwrap();
+        file("secret");
+        file("out/a.efi");
+        let link = |to: &str, name: &str| {
+            std::os::unix::fs::symlink(around.path().join(to), folder.join(name)).unwrap();
+        };
+        link("secret", "leak");
+        link("", "up");
+        link("out/a.efi", "sub/b.efi");
+        let artifacts = Artifacts::default();
+        artifacts.insert_below("boot/", &folder).unwrap();
+        for name in [
+            "boot/../secret",
+            "boot/sub/../../secret",
+            "boot/./a.efi",
+            "boot//a.efi",
+            "boot/leak",
+            "boot/up/secret",
+            "boot/sub",
+            "boot/",
+            "boot",
+            "a.efi",
+            "bootx/a.efi",
+            "/boot/a.efi",
+            "",
+        ] {
+            assert_eq!(artifacts.find(name).await, None, "{name}");
+        }
+        for name in ["boot/a.efi", "boot/sub/b.efi"] {
+            let found = artifacts.find(name).await.unwrap();
+            assert_eq!(found.role, ArtifactRole::Nbp, "{name}");
+            assert_eq!(found.content_type, "application/efi", "{name}");
+            assert!(found.path.ends_with("out/a.efi"), "{name}");
+        }
     }
 }

@@ -236,6 +236,31 @@ async fn an_operators_own_configuration_goes_first() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_put_into_a_folder_later_is_given_out() {
+    require_commands!("curl");
+    let mut folder = None;
+    let lab = Laboratory::with(|config| {
+        let path = config.live.as_ref().unwrap().kernel.with_file_name("tftp");
+        std::fs::create_dir_all(&path).unwrap();
+        config.artifacts.push(("boot/".to_owned(), path.clone()));
+        folder = Some(path);
+    })
+    .await;
+    let folder = folder.unwrap();
+    assert_eq!(tftp_status(&lab, "boot/new/later.bin").await, Some(68));
+    std::fs::create_dir(folder.join("new")).unwrap();
+    std::fs::write(folder.join("new/later.bin"), "later").unwrap();
+    assert_eq!(tftp(&lab, "boot/new/later.bin").await, "later");
+    assert_eq!(
+        lab.call("/artifacts/boot/new/later.bin", &[]).await.1,
+        "later"
+    );
+    assert_eq!(lab.call("/artifacts/new/later.bin", &[]).await.0, "404");
+    std::fs::remove_file(folder.join("new/later.bin")).unwrap();
+    assert_eq!(tftp_status(&lab, "boot/new/later.bin").await, Some(68));
+}
+
+#[tokio::test]
 async fn an_ipxe_script_is_for_ipxe() {
     require_commands!("curl");
     let mut lab = flash().await;

@@ -88,6 +88,9 @@ async fn discovery_is_limited_and_can_be_off() {
         "{script}"
     );
     assert_eq!(lab.store.machines().unwrap().len(), 1);
+    let dropped = lab.lab.status().unwrap().dropped;
+    let why = ("discovery".to_owned(), "limit-reached".to_owned());
+    assert!(dropped.get(&why) >= Some(&1), "{dropped:?}");
 
     let lab = Laboratory::with(|config| config.discovery.mode = None).await;
     let script = lab.script(MAC).await;
@@ -122,15 +125,34 @@ async fn discovery_has_a_rate() {
 #[tokio::test]
 async fn no_machine_is_discovered_into_a_mode_that_writes_disks() {
     for boot in [BootMode::FlashAlways(order()), install()] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = laboratory::config(folder.path());
-        config.discovery.mode = Some(boot);
-        let store = bootgate_store::sqlite::Sqlite::open(&folder.path().join("s")).unwrap();
-        let sockets = vec![std::sync::Arc::new(common::Loopback) as _];
-        let started = LabServer::start(config, std::sync::Arc::new(store), sockets).await;
-        let error = started.err().expect("it does not start").to_string();
+        let error = refused_discovery(|config| config.discovery.mode = Some(boot)).await;
         assert!(error.contains("which writes their disks"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn no_machine_is_discovered_into_a_mode_that_is_not_there() {
+    let error = refused_discovery(|config| {
+        config.live = None;
+        config.discovery.mode = Some(BootMode::Inventory);
+    });
+    let error = error.await;
+    assert!(error.contains("without a live environment"), "{error}");
+    let script = "gone".to_owned();
+    let boot = BootMode::Script { script };
+    let error = refused_discovery(|config| config.discovery.mode = Some(boot)).await;
+    assert!(error.contains("script `gone`"), "{error}");
+}
+
+/// Why a server does not start.
+async fn refused_discovery(change: impl FnOnce(&mut bootgate_server::lab::LabConfig)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = laboratory::config(folder.path());
+    change(&mut config);
+    let store = bootgate_store::sqlite::Sqlite::open(&folder.path().join("s")).unwrap();
+    let sockets = vec![std::sync::Arc::new(common::Loopback) as _];
+    let started = LabServer::start(config, std::sync::Arc::new(store), sockets).await;
+    started.err().expect("it does not start").to_string()
 }
 
 #[tokio::test]
@@ -261,6 +283,32 @@ async fn an_installer_gets_its_answers_and_reports() {
     assert_eq!(lab.call(&paths::installed(&nonce), &[]).await.0, "200");
     assert_eq!(lab.verdict().await, Verdict::Passed);
     assert_eq!(lab.machine(MAC).boot, BootMode::Local);
+}
+
+#[tokio::test]
+async fn an_installer_that_never_calls_back_is_not_started_for_ever() {
+    require_commands!("curl");
+    let mut lab = Laboratory::with(|config| config.flash_tries = 2).await;
+    lab.set(MAC, named(install()));
+    for _ in 0..2 {
+        lab.power_on(MAC);
+        lab.wait_for("attempt-opened").await;
+        let script = lab.script(MAC).await;
+        assert!(script.contains("/installers/trixie/kernel"), "{script}");
+        lab.wait_for("script-served").await;
+    }
+    lab.power_on(MAC);
+    lab.wait_for("attempt-opened").await;
+    let script = lab.script(MAC).await;
+    assert!(
+        !script.contains("/installers/") && script.contains("installed_url"),
+        "{script}"
+    );
+    assert_eq!(lab.machine(MAC).failed_flashes, 2);
+    assert_eq!(lab.machine(MAC).boot, install());
+    // Somebody orders it anew.
+    lab.set(MAC, mode(install()));
+    assert!(lab.script(MAC).await.contains("/installers/trixie/kernel"));
 }
 
 /// The order is stored a moment before the server has it in memory.
@@ -422,6 +470,7 @@ async fn what_is_explained_is_what_is_done() {
             architecture: Some(7),
             class: Some(class.to_owned()),
             interface: None,
+            over_ipv6: false,
         };
         lab.lab.explain(&MAC, &asking).unwrap()
     };
@@ -435,5 +484,11 @@ async fn what_is_explained_is_what_is_done() {
     );
     let ipxe = explain("iPXE");
     assert!(ipxe.outcome.contains(&paths::script(&MAC)), "{ipxe:#?}");
+    let six = AskingAs {
+        over_ipv6: true,
+        ..AskingAs::default()
+    };
+    let six = lab.lab.explain(&MAC, &six).unwrap();
+    assert!(six.outcome.contains("over IPv6"), "{six:#?}");
     assert_eq!(lab.attempts(), [], "nothing was begun");
 }

@@ -18,7 +18,7 @@ const BATCH: usize = 256;
 
 /// What `as` may say.
 const AS: &str =
-    "`arch=7`, `class=PXEClient`, `interface=eth1` and `relay=10.0.8.1`, joined by commas";
+    "`arch=7`, `class=PXEClient`, `ip=6`, `interface=eth1` and `relay=10.0.8.1`, joined by commas";
 
 /// What to explain.
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +72,13 @@ fn asking_as(text: &str) -> Result<AskingAs, Refusal> {
                 })?;
                 asking.architecture = Some(number);
             }
+            "ip" => {
+                asking.over_ipv6 = match value {
+                    "4" => false,
+                    "6" => true,
+                    _ => return Err(bad()),
+                }
+            }
             "class" => asking.class = Some(value.to_owned()),
             "interface" => asking.interface = Some(value.to_owned()),
             "relay" => {
@@ -85,6 +92,12 @@ fn asking_as(text: &str) -> Result<AskingAs, Refusal> {
             }
             _ => return Err(bad()),
         }
+    }
+    if asking.over_ipv6 && asking.relay.is_some() {
+        return Err(Refusal::bad(
+            "`relay` is an IPv4 relay, which hands on no DHCPv6",
+            "explain what is asked on the interface's own segment, without `relay`",
+        ));
     }
     Ok(asking)
 }
@@ -114,6 +127,13 @@ fn stored(control: &Control, machine: Option<Machine>) -> Result<Explanation, Re
             failed => format!("image `{image}`; failed in a row: {failed}"),
         };
         steps.push(step("flash", told));
+    }
+    if let BootMode::Install { installer } = &machine.boot {
+        let told = match machine.failed_flashes {
+            0 => format!("installer `{installer}`"),
+            failed => format!("installer `{installer}`; never said to be done, in a row: {failed}"),
+        };
+        steps.push(step("installation", told));
     }
     steps.push(step("disk", disk(&machine.disk)));
     let leases = control.store.leases()?;
@@ -198,7 +218,9 @@ fn outcome(machine: &Machine) -> String {
             )
         }
         BootMode::Inventory => "the live environment, which tells what it is made of".to_owned(),
-        BootMode::Install { installer } => format!("installer `{installer}`"),
+        BootMode::Install { installer } => {
+            format!("installer `{installer}`, unless too many tries failed")
+        }
         BootMode::Script { script } => format!("script `{script}`"),
     }
 }

@@ -112,16 +112,23 @@ pub(super) async fn arm(
     .await
 }
 
-/// Ordering the same flash again makes the failures so far forgotten.
+/// Ordering the same flash or installation again makes the failures so far forgotten.
 pub(super) async fn retry(
     State(control): State<Arc<Control>>,
     Path(who): Path<String>,
 ) -> Result<Json<Machine>, Refusal> {
     blocking(control, move |control| {
         let machine = control.machine(&who)?;
+        if let BootMode::Install { .. } = machine.boot {
+            let again = MachineChange {
+                boot: Some(machine.boot),
+                ..MachineChange::default()
+            };
+            return control.set_machine(&machine.mac, &again).map(Json);
+        }
         let Some(order) = machine.boot.flash() else {
             let error = format!(
-                "boot mode `{}` of `{}` has no flash to try again",
+                "boot mode `{}` of `{}` has no flash or installation to try again",
                 machine.boot.name(),
                 machine.mac
             );

@@ -97,6 +97,15 @@ pub(super) async fn backup(
                 "the server's working folder is another one",
             ));
         }
+        if path.symlink_metadata().is_ok() {
+            return Err(Refusal::bad(
+                format!(
+                    "`{}` is there already, and a backup replaces nothing",
+                    backup.path
+                ),
+                "name a file that does not exist yet, or delete that one",
+            ));
+        }
         let done = control.store.backup(path).map_err(Refusal::from);
         done.map_err(|refusal| {
             refusal

@@ -17,8 +17,8 @@ use bootgate_netboot::frame::udp4_in;
 use crate::context::{Context, ERRORS_IN_A_ROW};
 use crate::ra::Packets;
 
-/// Time in which a server is told of once.
-const TELL_EVERY: Duration = Duration::from_secs(3600);
+/// Time in which a server is told of once: short enough to see whether it is there still.
+const TELL_EVERY: Duration = Duration::from_secs(300);
 /// Servers that are told of in that time. Who invents servers gets no more events out of it.
 const SERVERS_MAX: usize = 64;
 /// Longest frame that is looked at.
@@ -52,7 +52,7 @@ impl Sightings {
 }
 
 impl Context {
-    /// Tells of another DHCP server, once an hour. In mode `proxy` there must be one.
+    /// Tells of another DHCP server, once in a while. In mode `proxy` there must be one.
     pub(crate) fn sighted(&self, server: &ForeignServer) {
         let name = {
             let responder = self.responder();
@@ -79,7 +79,7 @@ impl Context {
 }
 
 impl Context {
-    /// Tells of another DHCPv6 server, once an hour. Its address is `::` where only a client told of it: clients name a
+    /// Tells of another DHCPv6 server, once in a while. Its address is `::` where only a client told of it: clients name a
     /// server by its DUID.
     pub(crate) fn sighted6(&self, server: &dhcp6::ForeignServer) {
         let name = ServerName::Duid(server.duid.clone());

@@ -33,7 +33,7 @@ pub(super) async fn serve(
     headers: HeaderMap,
 ) -> Reply {
     let mut asked = Asked::new(&context, peer, uri.path(), ArtifactRole::Other);
-    let Some(artifact) = context.artifacts.get(&name) else {
+    let Some(artifact) = context.artifacts.find(&name).await else {
         return loaders::serve(asked, &name, &method).await;
     };
     asked.role = artifact.role;

@@ -1,17 +1,16 @@
 //! What can be asked of a lab's server while it runs.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bootgate_api::{BootMode, ExplainStep, Explanation, FlashOrder, Machine, UnixMicros};
+use bootgate_api::{BootMode, FlashOrder, Machine, UnixMicros};
 use bootgate_events::{AttemptId, Event, MacAddr};
-use bootgate_netboot::dhcp::{Asked, DhcpMode, InterfaceId};
 use bootgate_store::{MachineChange, Store, StoreError};
 use tokio::sync::broadcast;
 
-use super::decide::{Next, local_how};
+use super::decide::Next;
 use super::known::Known;
 use super::library::Library;
 use super::recorder::Health;
@@ -23,7 +22,7 @@ const LIVE_EVENTS: usize = 4096;
 
 /// A running lab. Changes of machines and leases go through it, so that what the servers hold in memory follows.
 pub struct Lab {
-    parts: LabParts,
+    pub(super) parts: LabParts,
     started: UnixMicros,
 }
 
@@ -38,7 +37,8 @@ pub struct LabStatus {
     pub machines: u64,
     /// Attempts without a verdict.
     pub open_attempts: u64,
-    /// Packets and requests left without an answer, by service and reason.
+    /// Packets and requests left without an answer, by service and reason. As `discovery`: boots of machines that did not
+    /// become known by them.
     pub dropped: BTreeMap<(String, String), u64>,
     /// Events that were lost because the recorder could not keep up, or because the storage failed for too long.
     pub lost_events: u64,
@@ -46,39 +46,6 @@ pub struct LabStatus {
     pub foreign_servers: Vec<ForeignServer>,
     /// What the storage said when it last failed, where it has not worked since.
     pub storage_error: Option<String>,
-}
-
-/// How a machine asks, for [`Lab::explain`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AskingAs {
-    /// Its client architecture (option 93); `None`: the one it last booted with.
-    pub architecture: Option<u16>,
-    /// Its class: `PXEClient`, `HTTPClient`, `iPXE` (a user class), `U-Boot.armv8`, ...; `None`: `PXEClient`. Empty: an
-    /// operating system's DHCP client.
-    pub class: Option<String>,
-    /// The interface it asks on; `None`: the first that is served.
-    pub interface: Option<String>,
-    /// The relay its message comes by; `None`: it is on the interface's own segment.
-    pub relay: Option<Ipv4Addr>,
-}
-
-impl AskingAs {
-    /// The same in words, with the architecture that it was last seen with.
-    fn in_words(&self, last: Option<u16>) -> String {
-        let class = match self.class.as_deref() {
-            None => "`PXEClient`, since nothing else was said".to_owned(),
-            Some("") => "an operating system".to_owned(),
-            Some(class) => format!("`{class}`"),
-        };
-        let architecture = match (self.architecture, last) {
-            _ if self.class.as_deref() == Some("") => String::new(),
-            (Some(code), _) => format!(", architecture `{code}`"),
-            (None, Some(code)) => format!(", architecture `{code}` as when it was last seen"),
-            (None, None) => ", architecture not told".to_owned(),
-        };
-        let relay = self.relay.map(|relay| format!(", by relay `{relay}`"));
-        class + &architecture + &relay.unwrap_or_default()
-    }
 }
 
 /// A DHCP server that is not ours.
@@ -146,6 +113,8 @@ impl Lab {
             ..
         } = &self.parts;
         let dropped = shared.drops().into_iter();
+        let unmet = health.unmet().into_iter();
+        let unmet = unmet.map(|(why, count)| (("discovery", why.slug()), count));
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Ok(LabStatus {
             started: self.started,
@@ -153,10 +122,11 @@ impl Lab {
             machines: count(known.count()),
             open_attempts: count(known.open_count()),
             dropped: dropped
+                .chain(unmet)
                 .map(|((service, reason), count)| ((service.to_owned(), reason.to_owned()), count))
                 .collect(),
             lost_events: health.lost.load(Ordering::Relaxed),
-            foreign_servers: health.foreign(),
+            foreign_servers: health.foreign(now()),
             storage_error: health.storage_error(),
         })
     }
@@ -238,95 +208,6 @@ impl Lab {
             }
         };
         Ok(stored || held)
-    }
-
-    /// Why a machine gets its reply: what it would get now, step by step, if it asked as `asking`.
-    ///
-    /// # Errors
-    /// The interface is none that is served.
-    pub fn explain(&self, mac: &MacAddr, asking: &AskingAs) -> Result<Explanation, StoreError> {
-        let machine = self.parts.known.machine(mac);
-        let machine = machine.or_else(|| self.parts.known.discovered(mac));
-        let last = machine.as_ref().and_then(|machine| machine.architecture);
-        let class = asking.class.clone();
-        let mut asked = Asked::new(*mac);
-        match class.as_deref() {
-            Some("") => {}
-            // iPXE says so by its user class; its vendor class is that of firmware.
-            Some(user @ ("iPXE" | "bootgate")) => {
-                asked.class = Some("PXEClient".to_owned());
-                asked.user_class = Some(user.to_owned());
-            }
-            class => asked.class = Some(class.unwrap_or("PXEClient").to_owned()),
-        }
-        if class.as_deref() != Some("") {
-            asked.architectures = asking.architecture.or(last).into_iter().collect();
-        }
-        asked.giaddr = asking.relay;
-        let shared = &self.parts.shared;
-        let now = shared.now();
-        let responder = shared.responder();
-        if let Some(name) = &asking.interface {
-            let served = &responder.config().interfaces;
-            let found = served.iter().position(|served| served.name == *name);
-            let Some(index) = found else {
-                let served: Vec<_> = served.iter().map(|one| format!("`{}`", one.name)).collect();
-                return Err(StoreError::Refused {
-                    doing: format!("explain what is asked on `{name}`"),
-                    why: format!("the interfaces that are served are {}", served.join(", ")),
-                });
-            };
-            asked.interface = InterfaceId(index);
-        }
-        let mut explanation = responder.explain(now, &asked, &*shared.lookup);
-        let served = responder.config().interfaces.get(asked.interface.0);
-        let off = served.is_some_and(|served| served.mode == DhcpMode::Off);
-        drop(responder);
-        let mut step = |place: usize, about: &str, found: String| {
-            let about = about.to_owned();
-            explanation
-                .steps
-                .insert(place, ExplainStep { about, found });
-        };
-        step(0, "asks as", asking.in_words(last));
-        if off {
-            let found = "another DHCP server names them; `bootgate serve --dhcp-settings` prints what to put there";
-            step(2, "boot files", found.to_owned());
-        }
-        let attempt = match self.parts.known.attempt(mac) {
-            Some(attempt) => format!("`{attempt}` is open"),
-            None => "none is open".to_owned(),
-        };
-        explanation.steps.push(ExplainStep {
-            about: "attempt".to_owned(),
-            found: attempt,
-        });
-        if let Some(machine) = machine.filter(|_| class.as_deref() != Some("")) {
-            explanation.steps.push(ExplainStep {
-                about: "script".to_owned(),
-                found: self.script_in_words(&machine),
-            });
-        }
-        Ok(explanation)
-    }
-
-    /// What a machine's script would do now.
-    fn script_in_words(&self, machine: &Machine) -> String {
-        let next = self.parts.known.next(machine);
-        if let Some(why) = self.parts.library.missing(&next, BootLoader::Ipxe) {
-            return format!("says that it may not boot, and stops: {why}");
-        }
-        match next {
-            Next::Local => format!(
-                "boots its own disk: {}",
-                local_how(&machine.local, machine.architecture)
-            ),
-            Next::Refused(why) => format!("says that it may not boot, and stops: {why}"),
-            Next::Flash(order) => format!("flashes image `{}`", order.image),
-            Next::Inventory => "takes an inventory".to_owned(),
-            Next::Install(name) => format!("boots installer `{name}`"),
-            Next::Script(name) => format!("is the operator's script `{name}`"),
-        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) enum Next {
 }
 
 /// What a machine gets in an attempt that boots by `boot`, or whose disk's turn it is (`local`). After `tries` flashes
-/// in a row that failed there is no other.
+/// or installations in a row that failed there is no other.
 pub(super) fn next(machine: &Machine, boot: &BootMode, local: bool, tries: u32) -> Next {
     if local || *boot == BootMode::Local {
         return match &machine.disk {
@@ -44,6 +44,12 @@ pub(super) fn next(machine: &Machine, boot: &BootMode, local: bool, tries: u32) 
         BootMode::FlashOnce(_) | BootMode::FlashAlways(_) if machine.failed_flashes >= tries => {
             Next::Refused(format!(
                 "{} flashes in a row failed. See its attempts, then order the flash anew",
+                machine.failed_flashes
+            ))
+        }
+        BootMode::Install { installer } if machine.failed_flashes >= tries => {
+            Next::Refused(format!(
+                "installer {installer} was started {} times in a row and never said that it is done. See its attempts; its answer file must call installed_url",
                 machine.failed_flashes
             ))
         }
@@ -326,6 +332,21 @@ mod tests {
             machine.failed_flashes = 3;
             assert!(matches!(now(&machine), Next::Refused(why) if why.contains('3')));
         }
+    }
+
+    #[test]
+    fn installations_that_never_say_they_are_done_come_to_an_end() {
+        let mut machine = machine(BootMode::Install {
+            installer: "trixie".to_owned(),
+        });
+        machine.failed_flashes = 2;
+        assert_eq!(now(&machine), Next::Install("trixie".to_owned()));
+        machine.failed_flashes = 3;
+        assert!(
+            matches!(now(&machine), Next::Refused(why) if why.contains("installed_url")),
+            "{:?}",
+            now(&machine)
+        );
     }
 
     #[test]

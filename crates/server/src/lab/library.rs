@@ -13,9 +13,6 @@ use serde::Deserialize;
 use super::{InstallerConfig, LabConfig, LiveConfig};
 use crate::{Artifact, ArtifactName, Artifacts, StartError};
 
-/// Most files of one artifact folder. One that has more is not what the operator meant.
-const FILES_MAX: usize = 100_000;
-
 /// The images, environments, installers and scripts of a lab.
 #[derive(Debug)]
 pub(super) struct Library {
@@ -61,10 +58,10 @@ impl Library {
     /// Reads what the configuration names and gives it out. Blocks for the disk.
     pub(super) fn read(config: &LabConfig, artifacts: &Artifacts) -> Result<Self, StartError> {
         for (prefix, folder) in &config.artifacts {
-            for (name, path) in files_below(prefix, folder)? {
-                let role = role_of(&path);
-                artifacts.insert(name, Artifact::new(path, role));
-            }
+            artifacts.insert_below(prefix, folder).map_err(|error| {
+                let folder = folder.display();
+                wrong(format!("read artifact folder `{folder}`: {error}"))
+            })?;
         }
         let mut library = Self {
             images: BTreeMap::new(),
@@ -231,84 +228,4 @@ fn read_text(what: &str, name: &str, path: &Path) -> Result<String, StartError> 
             path.display()
         ))
     })
-}
-
-/// The files below a folder, by the names they are given out as; a single file as `prefix`. Links that lead out of
-/// the folder, and names that no artifact can have, are left out.
-pub(super) fn files_below(
-    prefix: &str,
-    folder: &Path,
-) -> Result<Vec<(ArtifactName, PathBuf)>, StartError> {
-    let problem = |path: &Path, error: std::io::Error| {
-        wrong(format!(
-            "read artifact folder `{}`: {error}",
-            path.display()
-        ))
-    };
-    let root = folder
-        .canonicalize()
-        .map_err(|error| problem(folder, error))?;
-    if root.is_file() {
-        let name = ArtifactName::new(prefix).map_err(|error| wrong(error.to_string()))?;
-        return Ok(vec![(name, root)]);
-    }
-    let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(current) = folders.pop() {
-        let entries = std::fs::read_dir(&current).map_err(|error| problem(&current, error))?;
-        for entry in entries {
-            let path = entry.map_err(|error| problem(&current, error))?.path();
-            let Ok(real) = path.canonicalize() else {
-                continue;
-            };
-            if !real.starts_with(&root) {
-                tracing::warn!(
-                    "`{}` leads out of its folder: not given out",
-                    path.display()
-                );
-            } else if real.is_dir() {
-                // A link to a folder could lead back up.
-                if !path.is_symlink() {
-                    folders.push(path);
-                }
-            } else if let Some(name) = name_below(prefix, &root, &path) {
-                found.push((name, path));
-            }
-            if found.len() > FILES_MAX {
-                let error = std::io::Error::other(format!("more than {FILES_MAX} files"));
-                return Err(problem(folder, error));
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn name_below(prefix: &str, root: &Path, path: &Path) -> Option<ArtifactName> {
-    let relative = path.strip_prefix(root).ok()?.to_str()?;
-    let prefix = prefix.trim_matches('/');
-    let name = match prefix {
-        "" => relative.to_owned(),
-        prefix => format!("{prefix}/{relative}"),
-    };
-    ArtifactName::new(name).ok()
-}
-
-/// What a file is for, by its name.
-fn role_of(path: &Path) -> ArtifactRole {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.unwrap_or_default().to_ascii_lowercase();
-    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-    let begins = |beginnings: &[&str]| beginnings.iter().any(|start| name.starts_with(start));
-    if ends(&[".efi", ".kpxe", ".pxe", ".kkpxe", ".kkkpxe", ".signed"]) || name == "pxelinux.0" {
-        ArtifactRole::Nbp
-    } else if begins(&["vmlinu", "linux", "bzimage", "image", "zimage"]) {
-        ArtifactRole::Kernel
-    } else if begins(&["initrd", "initramfs"]) {
-        ArtifactRole::Initrd
-    } else if ends(&[".ipxe", "grub.cfg", "extlinux.conf"]) {
-        ArtifactRole::Script
-    } else {
-        ArtifactRole::Other
-    }
 }

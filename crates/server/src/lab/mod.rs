@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod decide;
 mod desk;
+mod explain;
 mod known;
 mod library;
 mod names;
@@ -26,7 +27,8 @@ pub use config::{
     DiscoveryConfig, InstallerConfig, LabConfig, LabDeadlines, LabInterface, LiveConfig,
     LocalBootDefault,
 };
-pub use control::{AskingAs, ForeignServer, Lab, LabStatus, now};
+pub use control::{ForeignServer, Lab, LabStatus, now};
+pub use explain::AskingAs;
 
 use crate::{
     Artifacts, BootServer, Bound, EventSink, Shared, SharedLookup, SharedParts, SocketSource,
@@ -228,10 +230,19 @@ impl Memory {
     }
 }
 
-/// Discovery writes no disk, whatever the configuration says.
+/// Discovery writes no disk, whatever the configuration says, and what it does is there.
 fn check_discovery(config: &LabConfig) -> Result<(), StartError> {
     use bootgate_api::BootMode;
     match &config.discovery.mode {
+        Some(BootMode::Inventory) if config.live.is_none() => Err(StartError::Config(
+            "machines cannot be discovered into `inventory` without a live environment, which takes it"
+                .to_owned(),
+        )),
+        Some(BootMode::Script { script }) if !config.scripts.contains_key(script) => {
+            Err(StartError::Config(format!(
+                "machines cannot be discovered into script `{script}`: there is no such script"
+            )))
+        }
         None | Some(BootMode::Local | BootMode::Inventory | BootMode::Script { .. }) => Ok(()),
         Some(mode) => Err(StartError::Config(format!(
             "machines cannot be discovered into `{}`, which writes their disks: use `local`, `inventory` or `script`",
@@ -298,16 +309,8 @@ fn leased_prefixes(config: &LabConfig) -> Vec<dhcp6::SubnetConfig> {
 }
 
 fn listening(name: &str, server: &BootServer) -> Vec<(String, String, String)> {
-    let addresses = server.addresses();
-    let services = [
-        ("dhcp", addresses.dhcp),
-        ("tftp", addresses.tftp),
-        ("http", addresses.http),
-    ];
-    let there = services
-        .into_iter()
-        .filter_map(|(service, address)| Some((service, address?)));
-    there
-        .map(|(service, address)| (name.to_owned(), service.to_owned(), address.to_string()))
+    let services = server.listening().iter();
+    services
+        .map(|(service, address)| (name.to_owned(), service.clone(), address.clone()))
         .collect()
 }

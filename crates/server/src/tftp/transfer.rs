@@ -31,7 +31,7 @@ const INBOX: usize = 32;
 pub(super) struct Download {
     pub(super) port: Arc<Port>,
     pub(super) request: ReadRequest,
-    /// The file that the path names. Where it names none, one may be made for this machine.
+    /// The file that the path names. Where it names none, there may be one in a folder, or one is made for this machine.
     pub(super) artifact: Option<Artifact>,
     pub(super) peer: SocketAddr,
     pub(super) mac: Option<MacAddr>,
@@ -73,6 +73,9 @@ impl Download {
             return Some(Source::Artifact(artifact));
         }
         let context = &self.port.context;
+        if let Some(artifact) = context.artifacts.find(self.request.path.as_str()).await {
+            return Some(Source::Artifact(artifact));
+        }
         let ask = FileAsk {
             name: self.request.path.to_string(),
             holder: self.mac,

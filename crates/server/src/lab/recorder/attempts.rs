@@ -11,6 +11,7 @@ use super::super::ForeignServer;
 use super::super::decide::{self, By, Contact, Meaning, Next};
 use super::super::known::stranger;
 use super::calls::plain;
+use super::health::Unmet;
 use super::open::{Open, begins_talk, started, target_name};
 use super::{Recorder, remember};
 use crate::Fact;
@@ -73,15 +74,18 @@ impl Recorder {
                 interface,
                 by,
             } => {
-                let who = mac.map_or_else(String::new, |mac| format!(", {mac}"));
-                tracing::warn!("ANOTHER DHCP SERVER on {interface}: {address}{who} ({by})");
-                return self.parts.health.seen(ForeignServer {
+                let news = self.parts.health.seen(ForeignServer {
                     address: *address,
                     mac: *mac,
                     interface: interface.clone(),
                     by: by.clone(),
                     last_seen: UnixMicros(self.clock.now_us()),
                 });
+                if news {
+                    let who = mac.map_or_else(String::new, |mac| format!(", {mac}"));
+                    tracing::warn!("ANOTHER DHCP SERVER on {interface}: {address}{who} ({by})");
+                }
+                return;
             }
             EventKind::DhcpReceived { mac, facts } => {
                 let mac = *mac;
@@ -258,7 +262,10 @@ impl Recorder {
         let opened = EventKind::AttemptOpened {
             mac,
             mode: machine.boot.name().to_owned(),
-            reason: reason.to_owned(),
+            reason: match local {
+                true => format!("{reason}; it is the turn of the disk that was flashed"),
+                false => reason.to_owned(),
+            },
         };
         open.take(opened, now_us, &mut self.log);
         if discovered {
@@ -297,10 +304,14 @@ impl Recorder {
     ) -> Result<Option<(Machine, bool)>, StoreError> {
         let known = self.parts.known.machine(&mac);
         let now_us = self.clock.now_us();
-        if known.is_none()
-            && (self.parts.known.rules.discovery.is_none() || !self.discoveries.take(now_us))
-        {
-            return Ok(None);
+        if known.is_none() {
+            if self.parts.known.rules.discovery.is_none() {
+                return Ok(None);
+            }
+            if !self.discoveries.take(now_us) {
+                self.parts.health.count_unmet(Unmet::TooMany);
+                return Ok(None);
+            }
         }
         let discovery = Discovery {
             mac,
@@ -312,7 +323,15 @@ impl Recorder {
         let found = match self.parts.store.discover_machine(&discovery)? {
             Discovered::New(machine) => Some((machine, true)),
             Discovered::Known(machine) => Some((machine, false)),
-            Discovered::Full => None,
+            Discovered::Full => {
+                if self.parts.health.count_unmet(Unmet::Full) {
+                    let limit = self.parts.discovered_limit;
+                    tracing::warn!(
+                        "{limit} machines became known by themselves, which is the limit: {mac} and others that come now boot and leave no record. `bootgate machine forget` makes room, or raise `limit` of [discovery]"
+                    );
+                }
+                None
+            }
         };
         self.parts.known.refresh(&*self.parts.store, &mac)?;
         Ok(found)

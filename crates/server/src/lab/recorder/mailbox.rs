@@ -1,18 +1,16 @@
-//! What the recorder is told and asked, and what everybody may see of it.
+//! What the recorder is told and asked.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bootgate_api::{Machine, Nonce};
 use bootgate_events::EventKind;
 use tokio::sync::oneshot;
 
-use super::super::ForeignServer;
 use super::super::decide::Next;
 use super::super::known::Known;
+use super::health::Health;
 use crate::Fact;
 use crate::desk::{AgentCall, Answered, BootAsk, Refusal};
 
@@ -34,48 +32,6 @@ pub(in crate::lab) struct Given {
     pub(in crate::lab) nonce: Option<Nonce>,
     /// Whether the loader's DHCP said that it is U-Boot.
     pub(in crate::lab) uboot: bool,
-}
-
-/// How the recorder is, for everybody to see.
-#[derive(Debug, Default)]
-pub(in crate::lab) struct Health {
-    /// Events that were lost.
-    pub(in crate::lab) lost: AtomicU64,
-    storage_error: Mutex<Option<String>>,
-    foreign: Mutex<BTreeMap<(IpAddr, String), ForeignServer>>,
-}
-
-impl Health {
-    pub(in crate::lab) fn storage_error(&self) -> Option<String> {
-        let error = self.storage_error.lock();
-        error.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set_storage_error(&self, error: Option<String>) {
-        let mut held = self
-            .storage_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *held = error;
-    }
-
-    pub(in crate::lab) fn foreign(&self) -> Vec<ForeignServer> {
-        let servers = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.values().cloned().collect()
-    }
-
-    pub(super) fn seen(&self, server: ForeignServer) {
-        let mut servers = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-        // A DHCPv6 server that only clients told of has no address; what told of it has its DUID.
-        let name = match server.address.is_unspecified() {
-            true => format!("{} {}", server.interface, server.by),
-            false => server.interface.clone(),
-        };
-        let key = (server.address, name);
-        if servers.len() < 256 || servers.contains_key(&key) {
-            servers.insert(key, server);
-        }
-    }
 }
 
 /// Speaks to the recorder.

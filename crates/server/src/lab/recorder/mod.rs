@@ -7,6 +7,7 @@
 mod attempts;
 mod calls;
 mod finish;
+mod health;
 mod mailbox;
 mod open;
 mod restore;
@@ -30,7 +31,8 @@ use super::decide::{Latest, PerSecond};
 use super::known::Known;
 use super::library::Library;
 use super::now as wall_now;
-pub(super) use mailbox::{Given, Health, Mailbox, Message};
+pub(super) use health::Health;
+pub(super) use mailbox::{Given, Mailbox, Message};
 use open::Open;
 
 /// Facts and requests that may wait. Facts beyond are counted and lost; requests are refused.
