@@ -6,7 +6,7 @@ use bootgate_api::control::{Forgotten, paths};
 use bootgate_api::{Lease, LeaseState};
 
 use crate::args::{Format, LeaseCommand};
-use crate::client::{Client, Done};
+use crate::client::{Client, Done, Trouble};
 use crate::exit;
 use crate::table::{self, Cell, Style, Table};
 
@@ -28,11 +28,14 @@ pub(crate) async fn lease(command: LeaseCommand) -> Done {
         LeaseCommand::Forget { ip, reach } => {
             let client = Client::reach(&reach.state).await?;
             let forgotten: Forgotten = client.delete(&paths::lease(&ip)).await?;
-            table::print(reach.format, &forgotten, |forgotten| {
-                exit::say(&match forgotten.known {
-                    true => format!("forgot {ip}; another machine may get it now"),
-                    false => format!("{ip} was not known"),
-                });
+            if !forgotten.known {
+                return Err(Trouble::usage(
+                    format!("no lease of {ip} is known"),
+                    "`bootgate lease list` shows the addresses",
+                ));
+            }
+            table::print(reach.format, &forgotten, |_| {
+                exit::say(&format!("forgot {ip}; another machine may get it now"));
             })?;
         }
     }

@@ -68,11 +68,14 @@ pub(crate) async fn machine(command: MachineCommand) -> Done {
             let client = Client::reach(&reach.state).await?;
             let who = machine.machine;
             let forgotten: Forgotten = client.delete(&paths::machine(&who)).await?;
-            table::print(reach.format, &forgotten, |forgotten| {
-                exit::say(&match forgotten.known {
-                    true => format!("forgot {who}; its attempts stay"),
-                    false => format!("{who} was not known"),
-                });
+            if !forgotten.known {
+                return Err(Trouble::usage(
+                    format!("no machine `{who}` is known"),
+                    "`bootgate machine list` shows the machines",
+                ));
+            }
+            table::print(reach.format, &forgotten, |_| {
+                exit::say(&format!("forgot {who}; its attempts stay"));
             })?;
         }
         MachineCommand::Wake {
@@ -161,14 +164,18 @@ fn boots(machine: &Machine) -> Cell {
     match &machine.boot {
         BootMode::Local | BootMode::Inventory => mode.into(),
         BootMode::FlashOnce(order) | BootMode::FlashAlways(order) => {
-            let text = format!("{mode} {}", order.image);
-            match machine.failed_flashes {
-                0 => Cell::styled(&text, Style::Odd),
-                failed => Cell::styled(&format!("{text} ({failed} failed)"), Style::Bad),
-            }
+            tried(machine, &format!("{mode} {}", order.image))
         }
-        BootMode::Install { installer } => Cell::styled(&format!("{mode} {installer}"), Style::Odd),
+        BootMode::Install { installer } => tried(machine, &format!("{mode} {installer}")),
         BootMode::Script { script } => format!("{mode} {script}").into(),
+    }
+}
+
+/// What writes a disk, with how often it failed.
+fn tried(machine: &Machine, text: &str) -> Cell {
+    match machine.failed_flashes {
+        0 => Cell::styled(text, Style::Odd),
+        failed => Cell::styled(&format!("{text} ({failed} failed)"), Style::Bad),
     }
 }
 
@@ -209,7 +216,11 @@ fn show(machine: &Machine) {
     );
     if machine.failed_flashes > 0 {
         let failed = format!("{} in a row", machine.failed_flashes);
-        facts.add("failed flashes", Cell::styled(&failed, Style::Bad));
+        let what = match machine.boot {
+            BootMode::Install { .. } => "failed installations",
+            _ => "failed flashes",
+        };
+        facts.add(what, Cell::styled(&failed, Style::Bad));
     }
     for (key, value) in &machine.labels {
         facts.add("label", format!("{key}={value}"));

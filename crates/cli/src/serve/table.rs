@@ -12,7 +12,7 @@ pub(super) fn served(lab: &LabConfig) -> Vec<String> {
         let server = &interface.server;
         rows.push([
             interface.name.clone(),
-            format!("{}/{}", server.server_ip, server.prefix_len),
+            addresses(interface),
             interface.dhcp.to_string(),
             if server.services.tftp {
                 server.tftp_port.to_string()
@@ -40,7 +40,27 @@ pub(super) fn served(lab: &LabConfig) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// The server's addresses: over IPv4, IPv6 or both.
+fn addresses(interface: &LabInterface) -> String {
+    let server = &interface.server;
+    let four = format!("{}/{}", server.server_ip, server.prefix_len);
+    match &server.ip6 {
+        None => four,
+        Some(six) if server.server_ip.is_unspecified() => six.address.to_string(),
+        Some(six) => format!("{four} {}", six.address),
+    }
+}
+
 fn gives(lab: &LabConfig, index: usize, interface: &LabInterface) -> String {
+    let four = gives4(lab, index, interface);
+    let six = interface.server.ip6.as_ref().filter(|six| six.dhcp);
+    let range = six.and_then(|six| six.subnet.as_ref()?.range.as_ref());
+    let six = range.map(|range| format!("{}-{}", range.start(), range.end()));
+    let words = [Some(four).filter(|four| !four.is_empty()), six];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn gives4(lab: &LabConfig, index: usize, interface: &LabInterface) -> String {
     match interface.dhcp {
         DhcpMode::Off => "boot files; see --dhcp-settings".to_owned(),
         DhcpMode::Proxy => "boot files, beside the DHCP server that is there".to_owned(),
@@ -101,6 +121,7 @@ pub(super) fn json(lab: &LabConfig, state: &str) -> Value {
                 "name": interface.name,
                 "address": server.server_ip,
                 "prefix_len": server.prefix_len,
+                "address6": server.ip6.as_ref().map(|six| six.address),
                 "dhcp": interface.dhcp.as_str(),
                 "tftp": server.services.tftp,
                 "http_port": server.http_port,
