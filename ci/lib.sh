@@ -10,6 +10,9 @@ kernel_root=$top/target/kernel
 static_dir=$top/target/static/x86_64-unknown-linux-gnu/agent
 bootgate=$top/target/release/bootgate
 
+# shellcheck source=ci/media.sh
+source "$top/ci/media.sh"
+
 # What `bootgate run` and `bootgate media` need.
 gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-bin grub-efi-amd64-bin gcc libc6-dev)
 # Real clients and readers that the tests put the servers and reports before.
@@ -78,17 +81,8 @@ need_kernel() {
         names+=" $(apt-cache depends "$name" | sed -n 's/^ *Depends: \(linux-modules-[0-9].*\)$/\1/p')"
     done
     names=$(printf '%s\n' $names | sort -u)
-    local stamp
-    stamp=$(apt-cache policy $names | grep -E '^[a-z]|Candidate')
-    if [ -f "$kernel_root/.stamp" ] && [ "$(cat "$kernel_root/.stamp")" = "$stamp" ]; then
-        return 0
-    fi
-    say "unpacking" $names
-    rm -rf "$kernel_root" && mkdir -p "$kernel_root/.debs"
-    (cd "$kernel_root/.debs" && apt-get -q -o APT::Sandbox::User= download $names >&2)
-    for name in "$kernel_root"/.debs/*.deb; do dpkg-deb -x "$name" "$kernel_root"; done
-    rm -rf "$kernel_root/.debs"
-    printf '%s\n' "$stamp" >"$kernel_root/.stamp"
+    # shellcheck disable=SC2086
+    unpack_packages "$kernel_root" host_apt $names
 }
 
 # The programs that run inside guests are static; the release binary is what a user runs.

@@ -7,7 +7,7 @@ use std::path::Path;
 use bootgate_api::{Inventory, NicFacts};
 
 use crate::sysfs::attribute;
-use crate::{disk, nics};
+use crate::{devices, disk, nics};
 
 /// Names of what SMBIOS says, and the files of `/sys/class/dmi/id` that say it.
 const SMBIOS: [(&str, &str); 9] = [
@@ -50,6 +50,7 @@ pub fn read(root: &Path) -> Inventory {
                 driver: nic.driver,
             })
             .collect(),
+        undriven: devices::undriven(&root.join("sys/bus")),
     }
 }
 

@@ -129,6 +129,7 @@ fn a_whole_machine_is_read() {
             mac: "52:54:00:00:00:07".parse().unwrap(),
             driver: Some(text("virtio_net")),
         }],
+        undriven: Vec::new(),
     };
     assert_eq!(machine, rest);
 }

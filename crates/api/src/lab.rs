@@ -204,6 +204,9 @@ pub struct Inventory {
     /// Network interfaces.
     #[serde(default)]
     pub nics: Vec<NicFacts>,
+    /// Devices that no driver of the live environment took, without bridges, which have none anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undriven: Vec<UndrivenDevice>,
 }
 
 impl Inventory {
@@ -233,6 +236,35 @@ pub struct DiskFacts {
     /// Model, where the device tells one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+}
+
+/// A device without a driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndrivenDevice {
+    /// The bus it is on: `pci`, `usb`, `virtio` or `scsi`.
+    pub bus: String,
+    /// Its address on the bus, as the kernel writes it: `0000:00:03.0`.
+    pub address: String,
+    /// What it is, in words, such as `network controller`; empty where the bus does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Its class in hexadecimal digits: six of PCI, six of USB (class, subclass, protocol); empty where the bus has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub class: String,
+    /// Vendor and device in hexadecimal digits: `8086:100e`; on SCSI, type and model.
+    pub ids: String,
+}
+
+impl fmt::Display for UndrivenDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({}", self.bus, self.address, self.ids)?;
+        for (before, text) in [("", &self.kind), ("class ", &self.class)] {
+            if !text.is_empty() {
+                write!(f, ", {before}{text}")?;
+            }
+        }
+        f.write_str(")")
+    }
 }
 
 /// One network interface.

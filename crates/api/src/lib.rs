@@ -10,7 +10,8 @@ mod plan;
 pub use chunks::{Chunk, ChunkIndex, ChunkIndexError, DEFAULT_CHUNK_SIZE, INDEX_SCHEMA, Sha256Hex};
 pub use lab::{
     Attempt, BootMode, DiskFacts, DiskState, ExpectedFlash, ExplainStep, Explanation, FlashOrder,
-    Inventory, Lease, LeaseState, LocalBoot, Machine, NicFacts, Nonce, NonceParseError, UnixMicros,
+    Inventory, Lease, LeaseState, LocalBoot, Machine, NicFacts, Nonce, NonceParseError,
+    UndrivenDevice, UnixMicros,
 };
 pub use plan::{
     AfterFlash, AgentHello, BootPlan, Completion, DiskSelector, Failure, FlashPlan, Progress, paths,

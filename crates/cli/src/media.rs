@@ -53,7 +53,7 @@ fn make_live(
         epoch,
     };
     let made = live::build(&recipe, &inputs, out).map_err(text)?;
-    Ok(format!(
+    let mut lines = format!(
         "{}  {}\n{}  {}\nRAM disk: {} bytes, modules {}",
         made.vmlinuz_sha256,
         made.vmlinuz.display(),
@@ -61,14 +61,31 @@ fn make_live(
         made.initrd.display(),
         made.initrd_size,
         made.modules.join(" ")
-    ))
+    );
+    if !recipe.drivers.is_empty() {
+        let (count, absent) = (made.drivers.len(), made.absent_drivers.join(" "));
+        lines.push_str(&format!("\non demand: {count} modules"));
+        if !absent.is_empty() {
+            lines.push_str(&format!("; this kernel has no {absent}"));
+        }
+    }
+    for absent in &made.absent_firmware {
+        let files = absent.files.join(" ");
+        lines.push_str(&format!("\nno firmware for {}: {files}", absent.module));
+    }
+    Ok(lines)
 }
 
 fn make_disk(recipe: &Path, kernel_root: &Path, init: &Path, out: &Path) -> Result<String, String> {
     let recipe = disk::DiskRecipe::load(recipe).map_err(text)?;
     let kernel = kernel::find(kernel_root).map_err(text)?;
     let epoch = bootgate_media::source_date_epoch().map_err(text)?;
-    let grub_dir = Path::new(disk::DEFAULT_GRUB_DIR);
+    // For another architecture, GRUB was unpacked beside the kernel, since it cannot be installed.
+    let beside = kernel_root.join(disk::DEFAULT_GRUB_DIR.trim_start_matches('/'));
+    let grub_dir = match beside.is_dir() {
+        true => beside.as_path(),
+        false => Path::new(disk::DEFAULT_GRUB_DIR),
+    };
     let inputs = disk::DiskInputs {
         kernel: &kernel,
         init,

@@ -105,6 +105,7 @@ fn inventory(store: &Sqlite) {
             mac: NODE1,
             driver: Some("i40e".to_owned()),
         }],
+        undriven: Vec::new(),
     };
     store.record_inventory(&nonce, &told).unwrap();
     let stages = vec![StageSpan {

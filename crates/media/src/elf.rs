@@ -34,6 +34,12 @@ fn check(file: &[u8]) -> Result<(), String> {
     }
 }
 
+/// What the file says of the processor it is for.
+pub(crate) fn machine(file: &[u8]) -> Result<u16, String> {
+    check(file)?;
+    Ok(u16::from_le_bytes(bytes(file, 0x12)?))
+}
+
 /// Whether a program asks for a dynamic loader.
 pub(crate) fn interpreter(file: &[u8]) -> Result<bool, String> {
     check(file)?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::{MediaError, elf};
+use crate::{Arch, MediaError, elf};
 
 /// The time that is written into what is built: `SOURCE_DATE_EPOCH` in seconds since 1970, or 0 where it is not set.
 ///
@@ -23,10 +23,30 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, MediaError> {
     fs::read(path).map_err(MediaError::io("read", path))
 }
 
-/// Reads a program that will run where there are no shared libraries; one that asks for a dynamic loader is refused.
-pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>, MediaError> {
+/// Reads a kernel image, which must be for this architecture as far as its headers tell.
+pub(crate) fn read_kernel(path: &Path, arch: Arch) -> Result<Vec<u8>, MediaError> {
+    let bytes = read(path)?;
+    match Arch::of_kernel(&bytes) {
+        Some(other) if other != arch => {
+            let message = format!("it is for `{other}`, the recipe asks for `{arch}`");
+            Err(MediaError::input("use the kernel", path, message))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+/// Reads a program that will run on this architecture where there are no shared libraries; one that asks for a dynamic
+/// loader is refused.
+pub(crate) fn read_program(path: &Path, arch: Arch) -> Result<Vec<u8>, MediaError> {
     let bytes = read(path)?;
     let action = "use the program";
+    let machine = elf::machine(&bytes).map_err(|error| MediaError::input(action, path, error))?;
+    if machine != arch.elf_machine() {
+        let wanted = arch.elf_machine();
+        let message =
+            format!("it is for machine `{machine}`, not for `{arch}`, which is machine `{wanted}`");
+        return Err(MediaError::input(action, path, message));
+    }
     match elf::interpreter(&bytes) {
         Err(message) => Err(MediaError::input(action, path, message)),
         Ok(true) => {

@@ -14,10 +14,13 @@ pub struct Kernel {
     pub vmlinuz: PathBuf,
     /// The folder of its modules, which ends with the version.
     pub modules: PathBuf,
+    /// Folders with firmware for devices, as packages beside the kernel brought them; may be none.
+    pub firmware: Vec<PathBuf>,
 }
 
 /// Finds the kernel below `root`, a folder into which exactly one kernel package (with its modules) was unpacked:
-/// `boot/vmlinuz-VERSION`, and `lib/modules/VERSION` or `usr/lib/modules/VERSION`.
+/// `boot/vmlinuz-VERSION`, and `lib/modules/VERSION` or `usr/lib/modules/VERSION`. Packages of firmware may have been
+/// unpacked beside it: `lib/firmware`, `usr/lib/firmware`.
 ///
 /// # Errors
 /// No kernel, more than one, or no modules of its version.
@@ -46,6 +49,11 @@ pub fn find(root: &Path) -> Result<Kernel, MediaError> {
         .find(|folder| folder.is_dir())
         .ok_or_else(|| fail(format!("no modules of version `{version}`")))?;
     Ok(Kernel {
+        firmware: ["lib/firmware", "usr/lib/firmware"]
+            .iter()
+            .map(|folder| root.join(folder))
+            .filter(|folder| folder.is_dir())
+            .collect(),
         vmlinuz: boot.join(format!("vmlinuz-{version}")),
         modules,
         version,

@@ -6,6 +6,7 @@
 //!
 //! Nothing here needs root, a mount, or a loop device.
 
+mod arch;
 pub mod chunks;
 pub mod cpio;
 mod digest;
@@ -13,6 +14,7 @@ pub mod disk;
 mod elf;
 mod error;
 mod files;
+pub mod firmware;
 pub mod ipxe;
 mod iso;
 pub mod kernel;
@@ -20,6 +22,7 @@ pub mod live;
 pub mod modules;
 mod recipe;
 
+pub use arch::Arch;
 pub use digest::sha256_file;
 pub use error::MediaError;
 pub use files::source_date_epoch;

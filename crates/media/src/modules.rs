@@ -34,6 +34,12 @@ pub struct Module {
     pub path: String,
     /// The module itself, never compressed.
     pub content: Vec<u8>,
+    /// Names of the modules that must be loaded before it.
+    pub needs: Vec<String>,
+    /// Patterns of the devices, and other names, that it is for.
+    pub aliases: Vec<String>,
+    /// Firmware files that it may ask for, below a folder of firmware.
+    pub firmware: Vec<String>,
 }
 
 /// What a module says of itself.
@@ -42,6 +48,8 @@ struct Info {
     depends: Vec<String>,
     before: Vec<String>,
     after: Vec<String>,
+    aliases: Vec<String>,
+    firmware: Vec<String>,
     version: Option<String>,
 }
 
@@ -88,6 +96,15 @@ impl Modules {
         Ok(order.loaded)
     }
 
+    /// Those of `names` that the kernel has, as a module or built in, and those that it does not.
+    #[must_use]
+    pub fn split(&self, names: &[String]) -> (Vec<String>, Vec<String>) {
+        names
+            .iter()
+            .cloned()
+            .partition(|name| self.knows(&normal(name)))
+    }
+
     fn knows(&self, name: &str) -> bool {
         self.paths.contains_key(name) || self.built_in.contains(name)
     }
@@ -118,11 +135,14 @@ impl Modules {
         for other in &info.depends {
             self.visit(other, order)?;
         }
-        let path = plain_path(path);
+        let needs = info.before.iter().filter(|other| self.knows(other));
         order.loaded.push(Module {
             name: name.to_owned(),
-            path,
+            path: plain_path(path),
             content,
+            needs: needs.chain(&info.depends).cloned().collect(),
+            aliases: info.aliases,
+            firmware: info.firmware,
         });
         for other in info.after.iter().filter(|other| self.knows(other)) {
             self.visit(other, order)?;
@@ -151,6 +171,8 @@ impl Info {
                         .extend(names.split(',').filter(|name| !name.is_empty()).map(normal));
                 }
                 Some(("softdep", text)) => info.soft(text),
+                Some(("alias", pattern)) => info.aliases.push(pattern.to_owned()),
+                Some(("firmware", file)) => info.firmware.push(file.to_owned()),
                 Some(("vermagic", magic)) => {
                     info.version = magic.split(' ').next().map(str::to_owned);
                 }
@@ -175,15 +197,65 @@ impl Info {
 
 /// Adds modules and their load list to an archive.
 pub(crate) fn add_to(archive: &mut Archive, kernel: &Kernel, modules: &[Module]) {
+    let folder = folder_of(kernel);
     let mut list = String::new();
     for module in modules {
-        let path = format!("lib/modules/{}/{}", kernel.version, module.path);
+        let path = format!("{folder}/{}", module.path);
         archive.file(&path, 0o644, &module.content);
         list.push('/');
         list.push_str(&path);
         list.push('\n');
     }
     archive.file(LOAD_LIST, 0o644, list.as_bytes());
+}
+
+/// Adds modules that are loaded when a device asks for them, with `modules.dep` and `modules.alias` as depmod(8) writes
+/// them. `modules` stand in load order.
+pub(crate) fn add_on_demand(archive: &mut Archive, kernel: &Kernel, modules: &[Module]) {
+    let folder = folder_of(kernel);
+    let (mut dependencies, mut aliases) = (String::new(), String::new());
+    for (place, module) in modules.iter().enumerate() {
+        archive.file(&format!("{folder}/{}", module.path), 0o644, &module.content);
+        dependencies.push_str(&module.path);
+        dependencies.push(':');
+        // What must be loaded first stands last.
+        for needed in needed_by(modules, place).iter().rev() {
+            dependencies.push(' ');
+            dependencies.push_str(&modules[*needed].path);
+        }
+        dependencies.push('\n');
+        for alias in &module.aliases {
+            aliases.push_str(&format!("alias {alias} {}\n", module.name));
+        }
+    }
+    archive.file(
+        &format!("{folder}/modules.dep"),
+        0o644,
+        dependencies.as_bytes(),
+    );
+    archive.file(
+        &format!("{folder}/modules.alias"),
+        0o644,
+        aliases.as_bytes(),
+    );
+}
+
+fn folder_of(kernel: &Kernel) -> String {
+    format!("lib/modules/{}", kernel.version)
+}
+
+/// Places of all that a module needs, directly or not, in load order. Whatever is needed stands before who needs it.
+fn needed_by(modules: &[Module], place: usize) -> Vec<usize> {
+    let mut names: BTreeSet<&str> = modules[place].needs.iter().map(String::as_str).collect();
+    let mut places = Vec::new();
+    for (index, module) in modules[..place].iter().enumerate().rev() {
+        if names.contains(module.name.as_str()) {
+            names.extend(module.needs.iter().map(String::as_str));
+            places.push(index);
+        }
+    }
+    places.reverse();
+    places
 }
 
 fn list(

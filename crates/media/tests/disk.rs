@@ -14,6 +14,7 @@ use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use backhand::{FilesystemReader, InnerNode};
+use bootgate_media::Arch;
 use bootgate_media::disk::{self, DiskInputs, DiskRecipe, Guid};
 use common::FakeKernel;
 use gpt::disk::LogicalBlockSize;
@@ -50,6 +51,12 @@ fn recipes_that_cannot_be_built_are_refused() {
         ("bootgate-demo-1", "two words", "image_id `two words`"),
         ("quiet", "quiet; halt", "cmdline has `;`"),
         ("-4000-8000-000000000000", "", "is not a GUID"),
+        ("bios_boot", "# bios_boot", "ids has no `bios_boot`"),
+        (
+            "profile",
+            "arch = \"i386\"\nprofile",
+            "unknown variant `i386`",
+        ),
     ];
     for (old, new, expected) in cases {
         let error = refusal(|text| text.replacen(old, new, 1));
@@ -117,17 +124,24 @@ fn partitions_and_file_systems_hold_what_they_should() {
             .iter()
             .map(|partition| partition.name.as_str())
             .collect();
-        assert_eq!(names, ["bios-boot", "esp", "root"]);
-        assert_eq!(found[2].part_guid.to_string(), recipe.ids.root.to_string());
-        assert_eq!(found[0].part_type_guid, gpt::partition_types::BIOS);
-        assert_eq!(found[1].part_type_guid, gpt::partition_types::EFI);
+        // A BIOS reads sectors of 512 bytes.
+        let esp = usize::from(sector_size == 512);
+        assert_eq!(names, ["bios-boot", "esp", "root"][1 - esp..]);
+        assert_eq!(
+            found[esp + 1].part_guid.to_string(),
+            recipe.ids.root.to_string()
+        );
+        if esp == 1 {
+            assert_eq!(found[0].part_type_guid, gpt::partition_types::BIOS);
+        }
+        assert_eq!(found[esp].part_type_guid, gpt::partition_types::EFI);
         let part = |index: usize| {
             let start = found[index].bytes_start(sector).unwrap();
             let length = found[index].bytes_len(sector).unwrap();
             read_at(&disk.image, start, length)
         };
-        check_esp(part(1), &recipe, &fs::read(&real.kernel.vmlinuz).unwrap());
-        check_root(part(2), &recipe);
+        check_esp(part(esp), &recipe, &fs::read(&real.kernel.vmlinuz).unwrap());
+        check_root(part(esp + 1), &recipe);
     }
 }
 
@@ -192,6 +206,37 @@ fn what_does_not_fit_is_named_and_leaves_no_image() {
         .to_string();
     assert!(error.contains("EFI system partition"), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn another_architecture_is_refused_by_kernel_and_program() {
+    let package = FakeKernel::new();
+    let kernel = package.find();
+    let init = package.root.path().join("init");
+    fs::write(&init, common::static_program()).unwrap();
+    let inputs = DiskInputs {
+        kernel: &kernel,
+        init: &init,
+        grub_dir: package.root.path(),
+        epoch: 0,
+    };
+    let mut recipe = DiskRecipe::load(&common::recipe("disk-arm64.toml")).unwrap();
+    let build = |recipe: &DiskRecipe| {
+        let error = disk::build(recipe, &inputs, package.root.path());
+        error.unwrap_err().to_string()
+    };
+    let error = build(&recipe);
+    assert!(error.contains("machine `62`, not for `aarch64`"), "{error}");
+    recipe.arch = Arch::X86_64;
+    recipe.sector_size = 4096;
+    let mut image = vec![0; 64];
+    image[56..60].copy_from_slice(b"ARM\x64");
+    fs::write(&kernel.vmlinuz, image).unwrap();
+    let error = build(&recipe);
+    assert!(
+        error.contains("it is for `aarch64`, the recipe asks for `x86_64`"),
+        "{error}"
+    );
 }
 
 #[test]

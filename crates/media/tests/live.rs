@@ -15,13 +15,15 @@ use std::process::Command;
 
 use bootgate_media::cpio::Compression;
 use bootgate_media::live::{self, LiveInputs, LiveMedia, LiveRecipe};
-use bootgate_media::{MediaError, kernel};
+use bootgate_media::{Arch, MediaError, kernel};
 use common::FakeKernel;
 
 fn recipe(modules: &[&str], optional: &[&str]) -> LiveRecipe {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     LiveRecipe {
         profile: "test".to_owned(),
+        arch: Arch::X86_64,
+        drivers: Vec::new(),
         modules: owned(modules),
         optional_modules: owned(optional),
         compression: Compression::None,
@@ -61,6 +63,20 @@ fn failure(kernel: &FakeKernel, modules: &[&str]) -> String {
     build(kernel, &recipe(modules, &[]), out.path())
         .unwrap_err()
         .to_string()
+}
+
+/// Unpacks a RAM disk that is not compressed, beside it.
+fn unpack(media: &LiveMedia) -> PathBuf {
+    let folder = media.initrd.with_extension("unpacked");
+    fs::create_dir(&folder).unwrap();
+    let status = Command::new("cpio")
+        .args(["--extract", "--quiet", "--no-absolute-filenames", "--file"])
+        .arg(&media.initrd)
+        .current_dir(&folder)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    folder
 }
 
 #[test]
@@ -133,6 +149,60 @@ fn unusable_modules_are_named() {
 }
 
 #[test]
+fn drivers_are_indexed_by_what_they_are_for() {
+    bootgate_testkit::require_commands!("cpio");
+    let kernel = FakeKernel::new();
+    kernel.module("kernel/lib/crc.ko", &["alias=crypto-crc"]);
+    kernel.module("kernel/lib/mid.ko", &["softdep=pre: crc", "depends="]);
+    let nic = [
+        "depends=mid",
+        "alias=pci:v000014E4d*sv*sd*bc02sc*i*",
+        "alias=mdio:*",
+        "firmware=nic/one.bin",
+        "firmware=nic/two.bin",
+        "firmware=../outside",
+    ];
+    kernel.module("kernel/net/nic.ko", &nic);
+    kernel.module("kernel/net/always.ko", &[]);
+    let firmware = kernel.root.path().join("lib/firmware/nic");
+    fs::create_dir_all(&firmware).unwrap();
+    fs::write(firmware.join("one.bin"), "one").unwrap();
+    fs::write(kernel.root.path().join("lib/outside"), "no").unwrap();
+
+    let out = tempfile::tempdir().unwrap();
+    let mut recipe = recipe(&["always"], &[]);
+    recipe.drivers = ["nic", "other", "built-in"].map(str::to_owned).into();
+    let media = build(&kernel, &recipe, out.path()).unwrap();
+    assert_eq!(media.modules, ["always"]);
+    assert_eq!(media.drivers, ["crc", "mid", "nic"]);
+    assert_eq!(media.absent_drivers, ["other"]);
+    let [absent] = media.absent_firmware.as_slice() else {
+        panic!("{:?}", media.absent_firmware);
+    };
+    assert_eq!(
+        (absent.module.as_str(), absent.files.join(" ").as_str()),
+        ("nic", "../outside nic/two.bin")
+    );
+
+    let unpacked = unpack(&media);
+    let folder = unpacked.join("lib/modules").join(common::VERSION);
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(
+        read("modules.dep"),
+        "kernel/lib/crc.ko:\nkernel/lib/mid.ko: kernel/lib/crc.ko\n\
+         kernel/net/nic.ko: kernel/lib/mid.ko kernel/lib/crc.ko\n"
+    );
+    assert_eq!(
+        read("modules.alias"),
+        "alias crypto-crc crc\nalias pci:v000014E4d*sv*sd*bc02sc*i* nic\nalias mdio:* nic\n"
+    );
+    assert!(folder.join("kernel/net/nic.ko").is_file());
+    let one = fs::read_to_string(unpacked.join("lib/firmware/nic/one.bin"));
+    assert_eq!(one.unwrap(), "one");
+    assert!(!unpacked.join("lib/outside").exists());
+}
+
+#[test]
 fn larger_than_allowed_is_an_error_that_leaves_nothing() {
     let kernel = FakeKernel::new();
     let out = tempfile::tempdir().unwrap();
@@ -196,15 +266,7 @@ fn cpio_reads_the_archive() {
     kernel.module("kernel/a.ko", &[]);
     let out = tempfile::tempdir().unwrap();
     let media = build(&kernel, &recipe(&["a"], &[]), out.path()).unwrap();
-    let unpacked = out.path().join("unpacked");
-    fs::create_dir(&unpacked).unwrap();
-    let status = Command::new("cpio")
-        .args(["--extract", "--quiet", "--no-absolute-filenames", "--file"])
-        .arg(&media.initrd)
-        .current_dir(&unpacked)
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let unpacked = unpack(&media);
     let list = fs::read_to_string(unpacked.join("etc/bootgate/modules")).unwrap();
     assert_eq!(
         list,

@@ -33,11 +33,17 @@ macro_rules! say {
 }
 use say;
 
-/// Runs the live environment. Ends by restarting the machine or switching it off; a process with another number than
-/// 1 is told so and ends.
+/// Runs the live environment. Ends by restarting the machine or switching it off. A process with another number than 1
+/// loads a module where the kernel started it for that; any other is told that it is in the wrong place and ends.
 pub fn main() -> i32 {
     let started = Instant::now();
     if std::process::id() != 1 {
+        let arguments: Vec<String> = std::env::args().collect();
+        if let [_, quiet, end, request] = arguments.as_slice()
+            && (quiet.as_str(), end.as_str()) == ("-q", "--")
+        {
+            return modules::helper(request);
+        }
         console::write_line("bootgate-agent: runs as PID 1 of a live environment only");
         return 2;
     }

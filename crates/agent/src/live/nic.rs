@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bootgate_events::MacAddr;
 
 use super::netlink::{self, Events};
-use super::{dhcp, say};
+use super::{dhcp, disks, say};
 use crate::cmdline::{Address, BootArgs};
 use crate::nics::{Nic, list};
 use crate::sysfs::attribute;
@@ -56,9 +56,10 @@ fn appear(mac: Option<MacAddr>, events: &Events) -> Result<Nic, String> {
                 .map(|nic| format!("{} {}", nic.name, nic.mac))
                 .collect();
             return Err(format!(
-                "no network interface with `{mac}` within {} s; there is [{}]",
+                "no network interface with `{mac}` within {} s; there is [{}]{}",
                 APPEARS.as_secs(),
-                names.join(", ")
+                names.join(", "),
+                disks::without_driver("02")
             ));
         }
     }

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use bootgate_api::{AfterFlash, AgentHello, BootPlan, ChunkIndex, Completion, FlashPlan};
 use bootgate_events::Stage;
 
+use super::modules::Modules;
 use super::netlink::Events;
-use super::{REPORT_TO, console, disks, enter, modules, mounts, nic, power, say};
+use super::{REPORT_TO, console, disks, enter, mounts, nic, power, say};
 use crate::cmdline::BootArgs;
 use crate::disk::check_fit;
 use crate::flash::{DiskFile, Flashed, Options, flash};
@@ -34,7 +35,7 @@ pub(super) fn run(started: Instant) -> Result<AfterFlash, String> {
     let links = listen(Events::links())?;
     let devices = listen(Events::devices())?;
     // The interface is used while the modules after its driver are still being loaded.
-    let modules = thread::spawn(modules::load_all);
+    let modules = Modules::start()?;
     let nic = nic::bring_up(&args, &links)?;
     say!("network {} after {} ms", nic.name, since(started));
 
@@ -52,13 +53,13 @@ pub(super) fn run(started: Instant) -> Result<AfterFlash, String> {
                 server: &server,
                 plan: &plan,
             };
-            site.flash(modules, &devices)?;
+            site.flash(&modules, &devices)?;
             Ok(plan.after)
         }
         BootPlan::Inventory { after } => {
-            // A panic there has ended the machine already.
-            let _ = modules.join();
-            disks::settle(&devices)?;
+            modules.wait();
+            disks::settle(&modules, &devices)?;
+            disks::tell_undriven();
             tell_inventory(&server)?;
             Ok(after)
         }
@@ -95,18 +96,27 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn flash(&self, modules: JoinHandle<()>, devices: &Events) -> Result<(), String> {
+    fn flash(&self, modules: &Modules, devices: &Events) -> Result<(), String> {
         let index = self.index()?;
-        // A panic there has ended the machine already.
-        let _ = modules.join();
-        let disk = disks::wait_for(&self.plan.disk, devices)?;
+        modules.wait();
+        let disk = disks::wait_for(&self.plan.disk, modules, devices)?;
+        if modules.by_alias() {
+            disks::tell_undriven();
+        }
         check_fit(&disk, index.size, index.sector_size).map_err(|error| error.to_string())?;
         say!("flash {disk}");
         let path = Path::new(&disk.path);
         let file = DiskFile::open(path);
         let file = file.map_err(|error| format!("open disk `{}`: {error}", disk.path))?;
         let flashed = self.flash_disk(&index, &file)?;
-        self.complete(&flashed)
+        self.complete(&flashed)?;
+        // The kernel still has the partitions of before; told after the completion, which nothing may hold up.
+        drop(file);
+        match disks::read_partitions(&disk.path) {
+            Ok(names) => say!("partitions of {}: {}", disk.path, names.join(" ")),
+            Err(error) => say!("warning: read the partitions of `{}`: {error}", disk.path),
+        }
+        Ok(())
     }
 
     fn index(&self) -> Result<ChunkIndex, String> {

@@ -7,6 +7,8 @@
 )]
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod machine;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

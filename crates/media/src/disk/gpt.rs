@@ -11,6 +11,9 @@ pub(super) const EFI_SYSTEM: Guid = Guid::of(0xc12a7328_f81f_11d2_ba4b_00a0c93ec
 /// Root of an x86-64 system, as the Discoverable Partitions Specification has it.
 pub(super) const ROOT_X86_64: Guid = Guid::of(0x4f68bce3_e8cd_4db1_96e7_fbcaf984b709);
 
+/// Root of an arm64 system, by the same.
+pub(super) const ROOT_ARM64: Guid = Guid::of(0xb921b045_1df0_41c3_af44_4c6f280d3fae);
+
 /// What the specification asks for at least: 128 entries of 128 bytes.
 const ENTRIES: u32 = 128;
 const ENTRY_SIZE: u32 = 128;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::arch::Arch;
 use crate::{MediaError, files};
 
 /// What a GRUB image is made of.
@@ -76,12 +77,21 @@ pub(super) fn bios(dir: &Path, esp: u32, core_sector: u64) -> Result<Bios, Media
     })
 }
 
-/// Makes GRUB for x86-64 UEFI: the content of `EFI/BOOT/BOOTX64.EFI`. Its console is the firmware's, which may well
-/// be a serial line.
-pub(super) fn efi(dir: &Path) -> Result<Vec<u8>, MediaError> {
+/// Name of the folder with GRUB's modules for UEFI, the package that has it, and the file on an ESP that firmware starts
+/// where it knows of no other (UEFI specification, section 3.5.1.1).
+pub(super) fn efi_names(arch: Arch) -> (&'static str, &'static str, &'static str) {
+    match arch {
+        Arch::X86_64 => ("x86_64-efi", "grub-efi-amd64-bin", "EFI/BOOT/BOOTX64.EFI"),
+        Arch::Aarch64 => ("arm64-efi", "grub-efi-arm64-bin", "EFI/BOOT/BOOTAA64.EFI"),
+    }
+}
+
+/// Makes GRUB for UEFI. Its console is the firmware's, which may well be a serial line.
+pub(super) fn efi(dir: &Path, arch: Arch) -> Result<Vec<u8>, MediaError> {
+    let (platform, package, _) = efi_names(arch);
     let flavour = Flavour {
-        platform: "x86_64-efi",
-        package: "grub-efi-amd64-bin",
+        platform,
+        package,
         modules: &[
             "part_gpt", "fat", "normal", "test", "echo", "linux", "efi_gop",
         ],

@@ -1,10 +1,10 @@
-//! A disk image that boots with BIOS and with UEFI.
+//! A disk image that boots with UEFI, and with BIOS on x86-64 and sectors of 512 bytes.
 //!
 //! | partition | content |
 //! |---|---|
-//! | 1, BIOS boot | GRUB's core, which the boot sector loads |
-//! | 2, EFI system | FAT: GRUB for UEFI, `grub.cfg`, kernel and RAM disk, for both firmwares |
-//! | 3, root | squashfs: init and the image id |
+//! | BIOS boot, where a BIOS can boot the image | GRUB's core, which the boot sector loads |
+//! | EFI system | FAT: GRUB for UEFI, `grub.cfg`, kernel and RAM disk, for both firmwares |
+//! | root | squashfs: init and the image id |
 
 pub(crate) mod fat;
 mod gpt;
@@ -21,6 +21,7 @@ use bootgate_api::Sha256Hex;
 
 pub use recipe::{DiskRecipe, Guid, Ids};
 
+use crate::arch::Arch;
 use crate::cpio::{Archive, Compression};
 use crate::kernel::Kernel;
 use crate::modules::{self, Modules};
@@ -33,7 +34,7 @@ pub struct DiskInputs<'a> {
     pub kernel: &'a Kernel,
     /// The static program that is `/init` of its RAM disk and `/sbin/init` of its root file system.
     pub init: &'a Path,
-    /// Folder with GRUB's modules by platform (`i386-pc`, `x86_64-efi`): [`DEFAULT_GRUB_DIR`] where the
+    /// Folder with GRUB's modules by platform (`i386-pc`, `x86_64-efi`, `arm64-efi`): [`DEFAULT_GRUB_DIR`] where the
     /// distribution's packages are installed.
     pub grub_dir: &'a Path,
     /// Time of all files in the root file system and the RAM disk, in seconds since 1970:
@@ -100,7 +101,6 @@ pub fn build(
 fn table(recipe: &DiskRecipe) -> gpt::Table {
     let sector_size = u64::from(recipe.sector_size);
     let size = u64::from(recipe.size_mib);
-    let esp_end = 2 + u64::from(recipe.esp_mib);
     let ids = &recipe.ids;
     let partition = |kind, guid, mib: std::ops::Range<u64>, name| gpt::Partition {
         kind,
@@ -108,15 +108,25 @@ fn table(recipe: &DiskRecipe) -> gpt::Table {
         sectors: mib.start * MIB / sector_size..mib.end * MIB / sector_size,
         name,
     };
+    let bios = ids.bios_boot.filter(|_| recipe.boots_by_bios());
+    let bios = bios.map(|guid| partition(gpt::BIOS_BOOT, guid, 1..2, "bios-boot"));
+    let esp_start = if bios.is_some() { 2 } else { 1 };
+    let esp_end = esp_start + u64::from(recipe.esp_mib);
+    let root = match recipe.arch {
+        Arch::X86_64 => gpt::ROOT_X86_64,
+        Arch::Aarch64 => gpt::ROOT_ARM64,
+    };
     gpt::Table {
         disk: ids.disk,
         sector_size,
         sectors: size * MIB / sector_size,
-        partitions: vec![
-            partition(gpt::BIOS_BOOT, ids.bios_boot, 1..2, "bios-boot"),
-            partition(gpt::EFI_SYSTEM, ids.esp, 2..esp_end, "esp"),
-            partition(gpt::ROOT_X86_64, ids.root, esp_end..size - 1, "root"),
-        ],
+        partitions: bios
+            .into_iter()
+            .chain([
+                partition(gpt::EFI_SYSTEM, ids.esp, esp_start..esp_end, "esp"),
+                partition(root, ids.root, esp_end..size - 1, "root"),
+            ])
+            .collect(),
     }
 }
 
@@ -126,20 +136,26 @@ fn parts(
     inputs: &DiskInputs<'_>,
     table: &gpt::Table,
 ) -> Result<Vec<(u64, Vec<u8>)>, MediaError> {
-    let init = files::read_program(inputs.init)?;
+    let init = files::read_program(inputs.init, recipe.arch)?;
     let span = |index: usize| {
         let sectors = &table.partitions[index].sectors;
         let size = (sectors.end - sectors.start) * table.sector_size;
         (sectors.start * table.sector_size, size)
     };
-    let ((core_at, core_size), (esp_at, esp_size), (root_at, root_size)) =
-        (span(0), span(1), span(2));
+    // After the BIOS boot partition, if there is one.
+    let first = usize::from(recipe.boots_by_bios());
+    let ((esp_at, esp_size), (root_at, root_size)) = (span(first), span(first + 1));
 
-    // BIOS counts in 512 bytes; a disk with larger sectors is not bootable by it.
-    let bios = grub::bios(inputs.grub_dir, 2, core_at / 512)?;
-    check_fit("the core of GRUB", bios.core.len(), core_size)?;
     let mut primary = table.primary();
-    primary[..bios.boot_code.len()].copy_from_slice(&bios.boot_code);
+    let mut parts = Vec::new();
+    if recipe.boots_by_bios() {
+        let (core_at, core_size) = span(0);
+        // A BIOS counts in 512 bytes.
+        let bios = grub::bios(inputs.grub_dir, 2, core_at / 512)?;
+        check_fit("the core of GRUB", bios.core.len(), core_size)?;
+        primary[..bios.boot_code.len()].copy_from_slice(&bios.boot_code);
+        parts.push((core_at, bios.core));
+    }
 
     let esp = esp(recipe, inputs, &init, esp_size)?;
     let root =
@@ -149,13 +165,13 @@ fn parts(
         })?;
     check_fit("the root file system", root.len(), root_size)?;
     let (backup_at, backup) = table.backup();
-    Ok(vec![
+    parts.extend([
         (0, primary),
-        (core_at, bios.core),
         (esp_at, esp),
         (root_at, root),
         (backup_at, backup),
-    ])
+    ]);
+    Ok(parts)
 }
 
 fn esp(
@@ -164,9 +180,10 @@ fn esp(
     init: &[u8],
     size: u64,
 ) -> Result<Vec<u8>, MediaError> {
-    let kernel = files::read(&inputs.kernel.vmlinuz)?;
+    let kernel = files::read_kernel(&inputs.kernel.vmlinuz, recipe.arch)?;
     let ramdisk = ramdisk(recipe, inputs, init)?;
-    let efi = grub::efi(inputs.grub_dir)?;
+    let efi = grub::efi(inputs.grub_dir, recipe.arch)?;
+    let (_, _, boot_file) = grub::efi_names(recipe.arch);
     let cmdline = format!("root=PARTUUID={} {}", recipe.ids.root, recipe.cmdline);
     let config = grub::config(KERNEL, RAMDISK, cmdline.trim_end());
     check_fit(
@@ -176,7 +193,7 @@ fn esp(
     )?;
     let config_path = format!("{}/grub.cfg", grub::PREFIX.trim_start_matches('/'));
     let contents: [(&str, &[u8]); 4] = [
-        ("EFI/BOOT/BOOTX64.EFI", &efi),
+        (boot_file, &efi),
         (&config_path, config.as_bytes()),
         (KERNEL, &kernel),
         (RAMDISK, &ramdisk),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::arch::Arch;
 use crate::{MediaError, recipe};
 
 /// A GUID in the byte order of GPT: the first three groups little endian (UEFI specification, appendix A).
@@ -84,6 +85,9 @@ pub struct DiskRecipe {
     pub profile: String,
     /// What init prints: up to 64 letters, digits, `.`, `_` and `-`.
     pub image_id: String,
+    /// Architecture that kernel and init must be for. All but x86_64 boot by UEFI alone.
+    #[serde(default)]
+    pub arch: Arch,
     /// Size of the image in MiB, from 8 to 65536; 64 where it is not given.
     #[serde(default = "default_size")]
     pub size_mib: u32,
@@ -107,8 +111,8 @@ pub struct DiskRecipe {
 pub struct Ids {
     /// GUID of the disk.
     pub disk: Guid,
-    /// GUID of the BIOS boot partition.
-    pub bios_boot: Guid,
+    /// GUID of the BIOS boot partition, which images that a BIOS can boot have.
+    pub bios_boot: Option<Guid>,
     /// GUID of the EFI system partition.
     pub esp: Guid,
     /// GUID of the root partition, by which the RAM disk finds it.
@@ -142,6 +146,11 @@ impl DiskRecipe {
         Ok(recipe)
     }
 
+    /// Whether a BIOS can boot it: one reads a disk in sectors of 512 bytes.
+    pub(super) fn boots_by_bios(&self) -> bool {
+        self.arch == Arch::X86_64 && self.sector_size == 512
+    }
+
     /// Checks the values that types cannot.
     pub(super) fn check(&self) -> Result<(), String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
@@ -163,6 +172,9 @@ impl DiskRecipe {
                 "size_mib `{}` is not from 8 to 65536",
                 self.size_mib
             ));
+        }
+        if self.boots_by_bios() && self.ids.bios_boot.is_none() {
+            return Err("ids has no `bios_boot`, which an image for BIOS needs".to_owned());
         }
         // One MiB before and one after the partitions, one for the BIOS boot partition, one at least for the root.
         if self.esp_mib == 0 || self.esp_mib > self.size_mib.saturating_sub(4) {

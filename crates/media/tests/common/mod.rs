@@ -69,6 +69,8 @@ pub fn elf_with_modinfo(lines: &[String]) -> Vec<u8> {
     let names = b"\0.modinfo\0.shstrtab\0";
     let mut file = vec![0; 64];
     file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    // For x86-64.
+    file[0x12] = 62;
     let info_at = file.len() as u64;
     file.extend(&info);
     let names_at = file.len() as u64;
