@@ -1,6 +1,7 @@
 //! `bootgate attempt`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bootgate_api::control::paths;
 use bootgate_api::{Attempt, UnixMicros};
@@ -38,11 +39,16 @@ pub(crate) async fn attempt(command: AttemptCommand) -> Done {
             let attempt = client.get(&paths::attempt(&attempt.attempt)).await?;
             table::print(reach.format, &attempt, show)?;
         }
-        AttemptCommand::Watch { attempt, reach } => {
+        AttemptCommand::Watch {
+            attempt,
+            wait,
+            reach,
+        } => {
             let client = Client::reach(&reach.state).await?;
+            let wait = Duration::from_secs(wait);
             return match attempt {
-                Some(attempt) => watch::one(&client, &attempt, reach.format).await,
-                None => watch::all(&client, reach.format).await,
+                Some(attempt) => watch::one(&client, &attempt, reach.format, wait).await,
+                None => watch::all(&client, reach.format, wait).await,
             };
         }
         AttemptCommand::Export {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, Request, Response};
-use bootgate_api::control::{Problem, SOCKET};
+use bootgate_api::control::{Problem, SOCKET, Status, paths};
 use bootgate_events::MacAddr;
 use bootgate_server::control::Control;
 use bootgate_store::sqlite::{DATABASE, Sqlite};
@@ -156,6 +156,25 @@ impl Client {
     /// Whether a server runs.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.door, Door::Socket(_))
+    }
+
+    /// Waits until a server that ran answers again; whether it does in this time.
+    pub(crate) async fn returns(&self, wait: Duration) -> bool {
+        if !self.is_live() || wait.is_zero() {
+            return false;
+        }
+        exit::note("the server stopped: waiting for it to run again");
+        let answers = async {
+            let mut look = tokio::time::interval(LOOK);
+            loop {
+                look.tick().await;
+                let status: Result<Status, _> = self.get(paths::STATUS).await;
+                if status.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(wait, answers).await.is_ok()
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {

@@ -53,6 +53,8 @@ fn list(leases: &[Lease]) {
     ]);
     for lease in leases {
         let state = match lease.state {
+            // It ran out, and nobody has the address since.
+            LeaseState::Leased if table::is_past(lease.ends) => "ended".into(),
             LeaseState::Leased => Cell::styled("leased", Style::Good),
             LeaseState::Ended => "ended".into(),
             LeaseState::Quarantined => Cell::styled("quarantined", Style::Bad),

@@ -222,6 +222,12 @@ pub(crate) fn ago(at: UnixMicros) -> String {
     relative(at.0 / 1_000_000, now.map_or(0, |now| now.as_secs()))
 }
 
+/// Whether a time has passed.
+pub(crate) fn is_past(at: UnixMicros) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.is_ok_and(|now| u128::from(at.0) <= now.as_micros())
+}
+
 fn relative(at: u64, now: u64) -> String {
     let length = at.abs_diff(now);
     let words = match length {

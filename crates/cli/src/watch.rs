@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Stdout;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bootgate_api::control::paths;
 use bootgate_api::{Attempt, Machine};
@@ -19,36 +20,63 @@ const NO_SERVER: &str = "start the server with `bootgate serve`; what was stored
 /// Column of the machines' names.
 const NAME: usize = 17;
 
-/// Follows the attempt, or a machine's, until its verdict, which is the exit code.
-pub(crate) async fn one(client: &Client, who: &str, format: Format) -> Done {
-    let id = match open_of(client, who).await? {
+/// Follows the attempt, or a machine's, until its verdict, which is the exit code. An attempt that ends because the
+/// machine was given other orders is followed by the one that carries them out. A server that stops is waited for.
+pub(crate) async fn one(client: &Client, who: &str, format: Format, wait: Duration) -> Done {
+    let mut id = match open_of(client, who).await? {
         Some(id) => id,
         None => next_of(client, who).await?,
     };
-    let path = format!("{}?follow=true", paths::events(&id));
-    let mut lines = client.lines(&path).await?;
-    let mut plain = Plain::following(std::io::stdout());
-    let mut reached = None;
-    while let Some(line) = lines.next().await? {
-        let event = read(&line)?;
-        match format {
-            Format::Json => exit::say(&String::from_utf8_lossy(&line)),
-            Format::Text => plain.event(&event, &[]),
+    loop {
+        let verdict = to_its_verdict(client, &id, format, wait).await?;
+        if number(who).is_some() || !new_orders(&verdict) {
+            return Ok(ExitCode::from(verdict.exit_code()));
         }
-        if let Some(verdict) = verdict_of(&event) {
-            reached = Some(verdict);
-        }
+        id = match open_of(client, who).await? {
+            Some(next) if next != id => next,
+            _ => next_of(client, who).await?,
+        };
     }
-    match reached {
-        Some(verdict) => Ok(ExitCode::from(verdict.exit_code())),
-        None if client.is_live() => Err(Trouble::infra(
-            "the server stopped before the attempt had a verdict",
-            format!("the attempt goes on when the server runs again: bootgate attempt watch {id}"),
-        )),
-        None => Err(Trouble::infra(
-            "no server runs, and the attempt has no verdict",
-            NO_SERVER,
-        )),
+}
+
+/// Whether the attempt ended only to make room for another.
+fn new_orders(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Interrupted { signal } if signal == "new orders")
+}
+
+async fn to_its_verdict(
+    client: &Client,
+    id: &str,
+    format: Format,
+    wait: Duration,
+) -> Result<Verdict, Trouble> {
+    let mut plain = Plain::following(std::io::stdout());
+    let mut next = 0;
+    loop {
+        let path = format!("{}?from={next}&follow=true", paths::events(id));
+        let mut lines = client.lines(&path).await?;
+        while let Some(line) = lines.next().await? {
+            let event = read(&line)?;
+            match format {
+                Format::Json => exit::say(&String::from_utf8_lossy(&line)),
+                Format::Text => plain.event(&event, &[]),
+            }
+            next = event.seq + 1;
+            if let Some(verdict) = verdict_of(&event) {
+                return Ok(verdict);
+            }
+        }
+        if !client.is_live() {
+            let error = "no server runs, and the attempt has no verdict";
+            return Err(Trouble::infra(error, NO_SERVER));
+        }
+        if !client.returns(wait).await {
+            let hint = format!(
+                "the attempt goes on when the server runs again: bootgate attempt watch {id}"
+            );
+            let error = "the server stopped before the attempt had a verdict";
+            return Err(Trouble::infra(error, hint));
+        }
     }
 }
 
@@ -106,53 +134,83 @@ fn stopped() -> Trouble {
     )
 }
 
-/// Follows all that happens until the server stops.
-pub(crate) async fn all(client: &Client, format: Format) -> Done {
-    let mut lines: Lines = client.lines(paths::EVENTS).await?;
-    let mut followed: BTreeMap<RunId, Plain<Named<Stdout>>> = BTreeMap::new();
-    while let Some(line) = lines.next().await? {
-        if format == Format::Json {
-            exit::say(&String::from_utf8_lossy(&line));
-            continue;
-        }
-        let Some(event) = told(&line)? else {
-            exit::note("some events were missed: this program was too slow");
-            continue;
-        };
-        let run = event.run.clone();
-        if !followed.contains_key(&run) {
-            followed.insert(run.clone(), begin(client, &event).await?);
-        }
-        if let Some(plain) = followed.get_mut(&run) {
-            plain.event(&event, &[]);
-        }
-        if verdict_of(&event).is_some() {
-            followed.remove(&run);
+/// An attempt that is followed with others.
+struct Followed {
+    plain: Plain<Named<Stdout>>,
+    /// The number of the event that comes next.
+    next: u64,
+}
+
+impl Followed {
+    /// Tells of an event, unless it was told before.
+    fn event(&mut self, event: &Event) {
+        if event.seq >= self.next {
+            self.next = event.seq + 1;
+            self.plain.event(event, &[]);
         }
     }
-    Err(stopped())
+
+    /// Tells what happened in the attempt up to `end` and was not told yet.
+    async fn catch_up(&mut self, client: &Client, id: &RunId, end: u64) -> Result<(), Trouble> {
+        let path = format!("{}?from={}", paths::events(id.as_str()), self.next);
+        let mut lines = client.lines(&path).await?;
+        while let Some(line) = lines.next().await? {
+            let event = read(&line)?;
+            if event.seq < end {
+                self.event(&event);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Follows all that happens until the server stops for good.
+pub(crate) async fn all(client: &Client, format: Format, wait: Duration) -> Done {
+    let mut followed: BTreeMap<RunId, Followed> = BTreeMap::new();
+    loop {
+        let mut lines: Lines = client.lines(paths::EVENTS).await?;
+        // What was told while nobody listened.
+        for (id, one) in &mut followed {
+            one.catch_up(client, id, u64::MAX).await?;
+        }
+        while let Some(line) = lines.next().await? {
+            if format == Format::Json {
+                exit::say(&String::from_utf8_lossy(&line));
+                continue;
+            }
+            let Some(event) = told(&line)? else {
+                exit::note("some events were missed: this program was too slow");
+                continue;
+            };
+            let run = event.run.clone();
+            if !followed.contains_key(&run) {
+                followed.insert(run.clone(), begin(client, &event).await?);
+            }
+            if let Some(one) = followed.get_mut(&run) {
+                one.event(&event);
+            }
+            if verdict_of(&event).is_some() {
+                followed.remove(&run);
+            }
+        }
+        if !client.returns(wait).await {
+            return Err(stopped());
+        }
+    }
 }
 
 /// Lines of an attempt, with what happened in it before `event`.
-async fn begin(client: &Client, event: &Event) -> Result<Plain<Named<Stdout>>, Trouble> {
-    let id = event.run.as_str();
-    let attempt: Attempt = client.get(&paths::attempt(id)).await?;
+async fn begin(client: &Client, event: &Event) -> Result<Followed, Trouble> {
+    let attempt: Attempt = client.get(&paths::attempt(event.run.as_str())).await?;
     let path = paths::machine(&attempt.mac.to_string());
     let machine: Option<Machine> = client.get(&path).await.ok();
     let name = machine.and_then(|machine| machine.name);
     let name = name.unwrap_or_else(|| attempt.mac.to_string());
     let name = bootgate_report::words::short(&name, NAME);
-    let mut plain = Plain::one_of_several(Named::new(&name, NAME, std::io::stdout()));
-    if event.seq > 0 {
-        let mut lines = client.lines(&paths::events(id)).await?;
-        while let Some(line) = lines.next().await? {
-            let earlier = read(&line)?;
-            if earlier.seq < event.seq {
-                plain.event(&earlier, &[]);
-            }
-        }
-    }
-    Ok(plain)
+    let plain = Plain::one_of_several(Named::new(&name, NAME, std::io::stdout()));
+    let mut one = Followed { plain, next: 0 };
+    one.catch_up(client, &event.run, event.seq).await?;
+    Ok(one)
 }
 
 fn read(line: &[u8]) -> Result<Event, Trouble> {

@@ -152,7 +152,7 @@ async fn a_boot_is_followed_until_its_verdict_and_judged_again_elsewhere() {
 
     // It waits for the machine to be switched on.
     let mut watch = live.begin(&["attempt", "watch", "node7"]);
-    let mut all = live.begin(&["attempt", "watch"]);
+    let mut all = live.begin(&["attempt", "watch", "--wait", "0"]);
     watch.line("waiting for the next").await;
     live.lab.power_on(OTHER);
     live.lab.power_on(MAC);
@@ -277,12 +277,64 @@ async fn a_boot_that_fails_says_why_and_ends_with_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_follows_goes_on_when_the_server_runs_again() {
+    require_commands!("curl");
+    let mut live = Live::start().await;
+    let (code, told) = live
+        .run(&["machine", "set", "52:54:00:00:00:07", "--mode", "inventory"])
+        .await;
+    assert_eq!(code, 0, "{told}");
+    live.lab.power_on(MAC);
+    live.lab.wait_for("dhcp-received").await;
+    let mut one = live.begin(&["attempt", "watch", "52:54:00:00:00:07"]);
+    let mut all = live.begin(&["attempt", "watch"]);
+    one.line("dhcp ").await;
+    // Whoever follows everything hears of it by the next event.
+    let nonce = live.lab.nonce(MAC).await;
+    all.line("script ").await;
+    let Live { lab, door, state } = live;
+    door.stop().await;
+    let lab = lab.restart().await;
+    one.line("waiting for it to run again").await;
+    let control = Control::running(Arc::clone(&lab.lab), Names::of(&lab.config));
+    let door = ControlServer::start(state.folder(), control.router()).unwrap();
+    let live = Live { lab, door, state };
+    let inventory = bootgate_api::Inventory::default();
+    let (status, body) = live.lab.post(&paths::inventory(&nonce), &inventory).await;
+    assert!(status.starts_with('2'), "{status} {body}");
+    all.line("Passed").await;
+    let (code, lines) = one.end().await;
+    assert_eq!(code, 0, "{lines:#?}");
+    let scripts = lines
+        .iter()
+        .filter(|line| line.contains("the boot script was fetched"))
+        .count();
+    assert_eq!(scripts, 1, "nothing is told twice: {lines:#?}");
+    drop(all);
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_machine_follows_its_new_orders() {
+    require_commands!("curl");
+    let mut live = Live::start().await;
+    live.lab.power_on(MAC);
+    live.lab.wait_for("dhcp-received").await;
+    let mut watch = live.begin(&["attempt", "watch", "52:54:00:00:00:07"]);
+    watch.line("mode local").await;
+    assert_eq!(live.run(&ARM).await.0, 0);
+    live.lab.power_on(MAC);
+    watch.line("mode flash-once").await;
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_attempt_of_a_stopped_server_is_not_waited_for() {
     require_commands!("curl");
     let mut live = Live::start().await;
     live.lab.power_on(MAC);
     live.lab.wait_for("dhcp-received").await;
-    let watch = live.begin(&["attempt", "watch", "a1", "--format", "json"]);
+    let watch = live.begin(&["attempt", "watch", "a1", "--format", "json", "--wait", "0"]);
     let state = State::at(live.state.folder().to_owned());
     let folder = Arc::clone(&live.lab.folder);
     let mut watch = watch;

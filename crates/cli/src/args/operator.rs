@@ -194,6 +194,9 @@ pub(crate) enum AttemptCommand {
         /// The attempt, or a machine.
         #[arg(value_name = "ATTEMPT")]
         attempt: Option<String>,
+        /// How long a server that stops meanwhile is waited for, so that a restart of it ends nothing; 0: not at all.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
         #[command(flatten)]
         reach: Reach,
     },
