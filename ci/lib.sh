@@ -17,6 +17,7 @@ source "$top/ci/media.sh"
 gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-bin grub-efi-amd64-bin gcc libc6-dev)
 # Real clients and readers that the tests put the servers and reports before.
 test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++
+    libarchive-tools dosfstools
     kea-dhcp4-server kea-admin isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
 # Peers that the benchmark runs beside us.
 bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin)
@@ -93,8 +94,27 @@ build_programs() {
         cargo build --locked --profile agent --target x86_64-unknown-linux-gnu -p bootgate-agent -p bootgate-diskinit
 }
 
-# The live environment and the disk image of the default scenarios.
+# Boot media from the iPXE of a newer Debian, fetched once; apt checks the archive's signature. The packages stay in
+# target/ipxe, and the result in target/media/ipxe.
+need_ipxe() {
+    local suite=trixie stamp
+    stamp="$suite $(sha256sum ipxe-scripts/autoexec.ipxe ipxe-scripts/loaders/syslinux-ipxe.cfg | sha256sum)"
+    if [ -f "$media_dir/ipxe/ipxe.toml" ] && [ "$(cat target/ipxe/.stamp 2>/dev/null)" = "$stamp" ]; then
+        return 0
+    fi
+    say "making boot media from iPXE of $suite"
+    if ! "$bootgate" ipxe prepare --fetch "$suite" --cache "target/ipxe/$suite" --out "$media_dir/ipxe"; then
+        # What is installed on this host boots machines too, by DHCP user class.
+        printf 'no boot media in %s: apt cannot fetch ipxe, isolinux, pxelinux and syslinux-common of Debian %s here.\nThe iPXE of this host is used, and what needs newer media is skipped. Packages from elsewhere: bootgate ipxe prepare --deb FILE.deb ... --out %s\n' \
+            "$media_dir/ipxe" "$suite" "$media_dir/ipxe" >&2
+        return 0
+    fi
+    printf '%s\n' "$stamp" >target/ipxe/.stamp
+}
+
+# The live environment, the disk image of the default scenarios, and boot media.
 build_media() {
+    need_ipxe
     say 'making the live environment and the disk image'
     "$bootgate" media live vm/live.toml --kernel-root "$kernel_root" --agent "$static_dir/bootgate-agent" --out "$media_dir/live"
     "$bootgate" media disk vm/disk.toml --kernel-root "$kernel_root" --init "$static_dir/bootgate-diskinit" --out "$media_dir/disk"

@@ -1,11 +1,13 @@
 //! The command line's shape.
 
+mod ipxe;
 mod operator;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use ipxe::{IpxeCommand, PrepareArgs};
 pub(crate) use operator::{
     After, AttemptCommand, DiskArgs, ExplainArgs, LeaseCommand, MachineCommand, Reach, SetArgs,
     StateCommand, StatusArgs,
@@ -87,6 +89,9 @@ pub(crate) enum Command {
     /// Build live environments, disk images and chunk indexes.
     #[command(subcommand)]
     Media(MediaCommand),
+    /// Make boot media from iPXE's programs, and check them.
+    #[command(subcommand)]
+    Ipxe(IpxeCommand),
     /// Print completions for a shell.
     #[command(
         after_help = "Example:\n  bootgate completions bash > /etc/bash_completion.d/bootgate"

@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod export;
+mod ipxe;
 mod lease;
 mod lines;
 mod machine;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Status(args) => client::run(status::status(args)),
         Command::State(command) => client::run(state::state(command)),
         Command::Media(command) => media::media(command),
+        Command::Ipxe(command) => ipxe::ipxe(command),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

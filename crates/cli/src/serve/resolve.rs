@@ -4,6 +4,7 @@ use std::io;
 use std::net::Ipv6Addr;
 
 use bootgate_hostnet::host::HostInterface;
+use bootgate_media::ipxe::{Arch, Prepared};
 use bootgate_netboot::dhcp::{DhcpMode, InterfaceId, SubnetConfig};
 use bootgate_netboot::dhcp6;
 use bootgate_netboot::policy::{ArchTable, arch};
@@ -260,6 +261,22 @@ fn programs(settings: &Settings, lab: &mut LabConfig) -> Vec<String> {
     let lacks =
         |table: &ArchTable, code: u16| table.row(code).is_some_and(|row| row.bootfile.is_none());
     let mut table = lab.architectures.clone();
+    let mut notes = Vec::new();
+    if let Some(prepared) = &settings.ipxe {
+        lab.artifacts.push((String::new(), prepared.dir.clone()));
+        for (code, arch) in [
+            (arch::BIOS, Arch::Bios),
+            (arch::UEFI_X64, Arch::UefiX64),
+            (arch::UEFI_ARM64, Arch::UefiArm64),
+        ] {
+            let file = prepared.bootfile(arch);
+            let name = file.as_deref().and_then(|path| path.file_name()?.to_str());
+            if let (Some(name), true) = (name, lacks(&table, code)) {
+                table = named(table, code, name);
+            }
+        }
+        notes.extend(other_ports(prepared, &lab.interfaces));
+    }
     if let Some(folder) = &settings.folder {
         lab.artifacts.push((String::new(), folder.clone()));
         for (code, usual) in ArchTable::with_ipxe().rows() {
@@ -271,7 +288,6 @@ fn programs(settings: &Settings, lab: &mut LabConfig) -> Vec<String> {
             }
         }
     }
-    let mut notes = Vec::new();
     for (code, firmware) in [
         (arch::BIOS, Platform::Bios),
         (arch::UEFI_X64, Platform::UefiX64),
@@ -296,6 +312,21 @@ fn programs(settings: &Settings, lab: &mut LabConfig) -> Vec<String> {
     }
     lab.architectures = table;
     notes
+}
+
+/// Interfaces whose HTTP port the prepared script does not ask.
+fn other_ports(prepared: &Prepared, interfaces: &[LabInterface]) -> Vec<String> {
+    let asked = prepared.manifest.port;
+    let other = interfaces
+        .iter()
+        .filter(|one| one.server.http_port != asked);
+    let note = |one: &LabInterface| {
+        let (name, port) = (&one.name, one.server.http_port);
+        format!(
+            "the scripts of [boot] ipxe ask for HTTP port {asked}, and {name} has {port}: prepare the folder with --port {port}"
+        )
+    };
+    other.map(note).collect()
 }
 
 fn named(table: ArchTable, code: u16, file: &str) -> ArchTable {

@@ -4,15 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::source::{PACKAGES, Package};
-use crate::{MediaError, files};
+use crate::{MediaError, digest, files};
+
+/// What apt has verified, as `sha256sum` writes it, beside the packages.
+const RECORD: &str = "SHA256SUMS";
 
 /// What to fetch, and how.
 #[derive(Clone, Debug)]
 pub struct FetchOptions {
     /// Debian's suite: `trixie`, `sid`.
     pub suite: String,
-    /// Folder for apt's lists and the packages, made if needed. It may be thrown away.
+    /// Folder for apt's lists and the packages, made if needed. Packages that an earlier call left there are taken, and nothing
+    /// is fetched; whoever wants newer ones throws it away.
     pub folder: PathBuf,
     /// apt's configuration of this host: `/etc/apt`.
     pub etc: PathBuf,
@@ -30,37 +36,68 @@ pub fn fetch(options: &FetchOptions) -> Result<Vec<Package>, MediaError> {
     if suite.is_empty() || !suite.chars().all(plain) || suite.starts_with('-') {
         return Err(failed(format!("`{suite}` is no name of a suite")));
     }
-    let source = mirror(etc)?;
     files::create_dir(folder)?;
-    let folder = folder
-        .canonicalize()
-        .map_err(MediaError::io("find", folder))?;
-    let apt = Apt::new(&folder, suite, &source)?;
-    apt.run(&["update", "-q"])?;
+    let folder = folder.canonicalize();
+    let folder = folder.map_err(MediaError::io("find", &options.folder))?;
+    // One at a time: apt itself gives up at once where another one works in the same folder.
+    let lock = fs::File::open(&folder).map_err(MediaError::io("open", &folder))?;
+    flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|error| MediaError::io("lock", &folder)(error.into()))?;
     let packages = folder.join("packages");
-    // Older versions of the packages would be taken for these.
+    let names = match kept(&packages) {
+        Some(names) => names,
+        None => download(&folder, suite, &mirror(etc)?)?,
+    };
+    let verified = format!("archive of suite {suite}, signature checked by apt");
+    let package = |name| Package {
+        path: packages.join(name),
+        verified: Some(verified.clone()),
+    };
+    Ok(names.into_iter().map(package).collect())
+}
+
+/// Fetches the packages; their names.
+fn download(folder: &Path, suite: &str, mirror: &Mirror) -> Result<Vec<String>, MediaError> {
+    let packages = folder.join("packages");
+    // apt says nothing of files that are there already.
     if packages.exists() {
         fs::remove_dir_all(&packages).map_err(MediaError::io("empty", &packages))?;
     }
     files::create_dir(&packages)?;
-    let mut arguments = vec!["download", "-q"];
-    arguments.extend(PACKAGES);
-    apt.run(&arguments)?;
-    let mut paths: Vec<PathBuf> = fs::read_dir(&packages)
-        .map_err(MediaError::io("list", &packages))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .collect();
-    paths.sort();
-    if paths.len() < PACKAGES.len() {
+    let apt = Apt::new(folder, suite, mirror)?;
+    apt.run(&["update", "-q"])?;
+    let with = |arguments: &[&'static str]| [arguments, &PACKAGES[..]].concat();
+    // Says the files' names: `'URI' NAME SIZE HASH` on each line.
+    let told = apt.run(&with(&["download", "-q", "--print-uris"]))?;
+    apt.run(&with(&["download", "-q"]))?;
+    let names = told.lines().filter(|line| line.starts_with('\''));
+    let names = names.filter_map(|line| line.split_whitespace().nth(1));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    if names.len() < PACKAGES.len() {
         return Err(failed(format!("`{suite}` has no {}", PACKAGES.join(", "))));
     }
-    let verified = Some(format!("signed archive, suite {suite}, checked by apt"));
-    let package = |path| Package {
-        path,
-        verified: verified.clone(),
-    };
-    Ok(paths.into_iter().map(package).collect())
+    let mut record = String::new();
+    for name in &names {
+        let sha256 = digest::sha256_file(&packages.join(name))?;
+        record += &format!("{sha256}  {name}\n");
+    }
+    files::write_whole(&packages.join(RECORD), record.as_bytes())?;
+    Ok(names)
+}
+
+/// The packages of the last time, if they are still what apt has verified.
+fn kept(packages: &Path) -> Option<Vec<String>> {
+    let record = fs::read_to_string(packages.join(RECORD)).ok()?;
+    let mut names = Vec::new();
+    for line in record.lines() {
+        let (sha256, name) = line.split_once("  ")?;
+        let found = digest::sha256_file(&packages.join(name)).ok()?;
+        if found.to_string() != sha256 {
+            return None;
+        }
+        names.push(name.to_owned());
+    }
+    (names.len() == PACKAGES.len()).then_some(names)
 }
 
 fn failed(message: String) -> MediaError {
@@ -165,7 +202,8 @@ fn one_line(text: &str) -> Option<Mirror> {
 
 /// apt with lists, cache and sources of its own.
 struct Apt {
-    folder: PathBuf,
+    /// Where packages go.
+    packages: PathBuf,
     options: Vec<String>,
 }
 
@@ -208,22 +246,17 @@ impl Apt {
             // A warning of `update` would leave old lists in place.
             "APT::Update::Error-Mode=any".to_owned(),
         ];
-        let folder = folder.to_owned();
-        Ok(Self { folder, options })
+        let packages = folder.join("packages");
+        Ok(Self { packages, options })
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<(), MediaError> {
+    /// Runs apt in the packages' folder; what it printed.
+    fn run(&self, arguments: &[&str]) -> Result<String, MediaError> {
         let mut command = Command::new("apt-get");
         for option in &self.options {
             command.args(["-o", option]);
         }
-        let packages = self.folder.join("packages");
-        let place = if packages.is_dir() {
-            &packages
-        } else {
-            &self.folder
-        };
-        let output = command.args(arguments).current_dir(place).output();
+        let output = command.args(arguments).current_dir(&self.packages).output();
         let output = output.map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => failed(
                 "it is not installed here; fetch the packages elsewhere, and give them with --deb"
@@ -232,18 +265,18 @@ impl Apt {
             _ => failed(error.to_string()),
         })?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let told = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("E:")).collect();
-        let told = if lines.is_empty() {
-            told.trim()
+        let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("E:")).collect();
+        let told = if errors.is_empty() {
+            told.trim().to_owned()
         } else {
-            &lines.join("; ")
+            errors.join("; ")
         };
+        let what = arguments.first().unwrap_or(&"");
         Err(failed(format!(
-            "{}: {told}",
-            arguments.first().unwrap_or(&"")
+            "{what}: {told}; without a network, give packages with --deb"
         )))
     }
 }

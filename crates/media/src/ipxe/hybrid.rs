@@ -2,7 +2,7 @@
 //!
 //! A BIOS finds isolinux, by El Torito on a CD and by the boot sector on a stick, which starts `ipxe.lkrn` with the script.
 //! UEFI finds a FAT file system, by El Torito or as a partition, with iPXE under the names for removable media (UEFI 2.10,
-//! section 3.5.1.1); iPXE finds `autoexec.ipxe` at its root.
+//! section 3.5.1.1); iPXE finds `autoexec.ipxe` beside itself or at the root.
 
 use super::source::{Parts, Role};
 use super::{LOADER_CONFIG, SCRIPT};
@@ -115,6 +115,8 @@ fn esp(parts: &Parts, script: &str, notes: &mut Vec<String>) -> Result<Option<Ve
     if files.is_empty() {
         return Ok(None);
     }
+    // Beside the programs for iPXE since 2022, which otherwise tells of an error first; at the root for older ones.
+    files.push(("EFI/BOOT/autoexec.ipxe", script.as_bytes()));
     files.push((SCRIPT, script.as_bytes()));
     let content: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
     // FAT16 begins at about 2 MiB with the smallest clusters; a MiB is for its tables and for what clusters waste.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use bootgate_api::BootMode;
+use bootgate_media::ipxe::Prepared;
 use bootgate_netboot::policy::{ArchRow, ArchTable, Firmware, Transport, arch};
 use bootgate_scenario::file::{Checks, Problem, Spanned, Text, shorten, word_hint};
 use bootgate_server::lab::{
@@ -36,6 +37,26 @@ pub(super) fn boot(wire: &ServeWire, lab: &mut LabConfig, checks: &Checks<'_>) -
     lab.architectures = architectures(wire, checks);
     let folder = wire.boot.folder.as_ref();
     folder.and_then(|text| folder_there("folder", text, checks))
+}
+
+/// The folder that `bootgate ipxe prepare` made.
+pub(super) fn ipxe(wire: &ServeWire, checks: &Checks<'_>) -> Option<Prepared> {
+    let text = wire.boot.ipxe.as_ref()?;
+    let folder = folder_there("ipxe", text, checks)?;
+    let prepared = Prepared::load(&folder).and_then(|prepared| {
+        prepared.verify()?;
+        Ok(prepared)
+    });
+    match prepared {
+        Ok(prepared) => Some(prepared),
+        Err(error) => {
+            let shown = shorten(text.get_ref());
+            let problem = Problem::at(text.span(), format!("`ipxe` names `{shown}`: {error}"));
+            let hint = "`bootgate ipxe prepare --out DIR` makes such a folder";
+            checks.fail(problem.label("this folder").hint(hint));
+            None
+        }
+    }
 }
 
 /// The table of architectures with what the file says of them, and no programs that it does not name.

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bootgate_media::ipxe::Prepared;
 use bootgate_netboot::dhcp::{DhcpMode, SubnetConfig};
 use bootgate_scenario::file::{self, Checks, FileError, Problem};
 use bootgate_scenario::{Files, HostFiles};
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) subnets: Vec<Subnet>,
     /// Folder of network boot programs and what else is given out by TFTP and HTTP.
     pub(crate) folder: Option<PathBuf>,
+    /// A folder that `bootgate ipxe prepare` made: given out as well, and its boot files are the usual ones.
+    pub(crate) ipxe: Option<Prepared>,
     /// What one client may take.
     pub(crate) limits: Limits,
     /// All else. Its interfaces and subnets are filled in when the host was asked.
@@ -104,6 +107,7 @@ fn settings(wire: &ServeWire, checks: &Checks<'_>) -> Option<Settings> {
     let subnets = network::subnets(wire, interfaces.as_deref().unwrap_or_default(), checks);
     let mut lab = LabConfig::new(Vec::new());
     let folder = boot::boot(wire, &mut lab, checks);
+    let ipxe = boot::ipxe(wire, checks);
     let kept = wire.state.keep_attempts.as_ref();
     lab.keep_attempts = number(
         "keep_attempts",
@@ -122,6 +126,7 @@ fn settings(wire: &ServeWire, checks: &Checks<'_>) -> Option<Settings> {
         interfaces: interfaces?,
         subnets: subnets?,
         folder,
+        ipxe,
         limits,
         lab,
     })

@@ -81,6 +81,7 @@ pub(super) struct ArchWire {
 #[derive(Default)]
 pub(super) struct BootWire {
     pub(super) folder: Option<Text>,
+    pub(super) ipxe: Option<Text>,
     pub(super) bios: Option<Text>,
     pub(super) uefi: Option<Text>,
     pub(super) local: Option<Text>,
@@ -267,6 +268,7 @@ impl BootWire {
     fn read(mut table: Reader<'_, '_>) -> Self {
         let wire = Self {
             folder: table.text("folder", "/srv/boot"),
+            ipxe: table.text("ipxe", "/srv/ipxe"),
             bios: table.text("bios", "undionly.kpxe"),
             uefi: table.text("uefi", "snponly.efi"),
             local: table.text("local", "script"),
