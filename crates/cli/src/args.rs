@@ -107,6 +107,7 @@ pub(crate) enum Command {
     bootgate run bios-flash.toml\n  \
     bootgate run bios-flash.toml uefi-flash.toml --jobs 2 --out out\n  \
     bootgate run uefi-flash.toml --attach          (leave the console with Ctrl-])\n  \
+    bootgate run matrix.toml --jobs auto --cell 'firmware=uefi*,nic=e1000'\n  \
     bootgate run uefi-flash.toml --lab lab.toml    (the same scenario on a real board)")]
 pub(crate) struct RunArgs {
     /// Scenario files.
@@ -119,9 +120,14 @@ pub(crate) struct RunArgs {
     /// How virtual CPUs are executed.
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub(crate) accel: AccelArg,
-    /// How many scenarios run at once.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) jobs: u16,
+    /// How many scenarios, and cells of a matrix, run at once: a number, or `auto` for as many as this host has cores
+    /// and memory for. More than that are never run at once.
+    #[arg(long, value_name = "N|auto", default_value = "1", value_parser = jobs)]
+    pub(crate) jobs: Jobs,
+    /// Run only the cells of a matrix with these values (`firmware=uefi,nic=e1000`), or with such a name
+    /// (`uefi+*`). `*` stands for anything. Can be given several times.
+    #[arg(long, value_name = "CELL")]
+    pub(crate) cell: Vec<String>,
     /// Connect this terminal to a target's console, keys included. Without a name: the scenario's first target.
     #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "")]
     pub(crate) attach: Option<String>,
@@ -131,6 +137,25 @@ pub(crate) struct RunArgs {
     /// Keep the disks and firmware variables of the targets in the run folder.
     #[arg(long)]
     pub(crate) keep_work: bool,
+}
+
+/// How many runs go on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Jobs {
+    /// As many as the host has room for.
+    Auto,
+    /// So many at most.
+    Number(usize),
+}
+
+fn jobs(text: &str) -> Result<Jobs, String> {
+    if text == "auto" {
+        return Ok(Jobs::Auto);
+    }
+    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
+    number
+        .map(Jobs::Number)
+        .ok_or_else(|| "give a number from 1 to 64, or auto".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

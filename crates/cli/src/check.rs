@@ -13,7 +13,13 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for path in &args.scenarios {
         match load(path, args.lab.as_deref()) {
-            Ok(plan) => exit::say(describe(&plan).trim_end()),
+            Ok(plans) => {
+                let told: Vec<String> = plans.iter().map(describe).collect();
+                if let [first, _, ..] = &plans[..] {
+                    exit::say(&format!("{}: {} cells", first.name, plans.len()));
+                }
+                exit::say(told.concat().trim_end());
+            }
             Err(error) => {
                 show(error);
                 code = ExitCode::from(USAGE);
@@ -23,13 +29,12 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     code
 }
 
-/// Reads a scenario, on the boards of a lab where one is given.
-pub(crate) fn load(path: &Path, lab: Option<&Path>) -> Result<Plan, ScenarioError> {
-    let plan = bootgate_scenario::load(path)?;
-    match lab {
-        Some(lab) => plan.with_lab(&bootgate_scenario::load_lab(lab)?),
-        None => Ok(plan),
-    }
+/// Reads a scenario and its matrix, on the boards of a lab where one is given.
+pub(crate) fn load(path: &Path, lab: Option<&Path>) -> Result<Vec<Plan>, ScenarioError> {
+    let plans = bootgate_scenario::load_all(path)?;
+    let Some(lab) = lab else { return Ok(plans) };
+    let lab = bootgate_scenario::load_lab(lab)?;
+    plans.into_iter().map(|plan| plan.with_lab(&lab)).collect()
 }
 
 /// Shows a diagnostic with file, line and hint.
@@ -44,7 +49,7 @@ fn describe(plan: &Plan) -> String {
     let place = network.interface.as_deref().unwrap_or("a private bridge");
     let mut text = format!(
         "{}: {} on {place}, servers at {}/{}\n",
-        plan.name,
+        plan.title(),
         count(plan.targets.len()),
         network.server_ip,
         network.prefix_len

@@ -1,15 +1,21 @@
 //! `bootgate run`.
 
+mod able;
+mod cells;
+mod limits;
+mod table;
+
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bootgate_events::{TargetName, Verdict};
-use bootgate_harness::{RunOptions, RunOutcome};
+use bootgate_harness::{HarnessError, RunOptions, RunOutcome};
 use bootgate_hostnet::{Sandbox, SandboxConfig};
-use bootgate_report::{Live, Plain, Reporter};
+use bootgate_report::{Live, Plain, Reporter, VerdictFile};
 use bootgate_scenario::{Driver, Plan};
 use bootgate_target::accel::{self, AccelChoice};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,10 +25,16 @@ use crate::args::{AccelArg, RunArgs};
 use crate::console::{self, Console};
 use crate::exit::{self, INFRA, USAGE};
 use crate::lines::Named;
+use crate::run::limits::{Host, Need};
+use crate::run::table::Table;
 
-/// One scenario, with the sandbox that was entered for it before any thread began.
+/// One scenario or cell, with the sandbox that was entered for it before any thread began.
 struct Job {
     plan: Plan,
+    /// Its name on the terminal.
+    shown: String,
+    /// Why this host cannot run it.
+    lacks: Option<String>,
     sandbox: Option<Sandbox>,
     /// A second one, for a run that starts again because KVM failed in its middle.
     spare: Option<Sandbox>,
@@ -59,29 +71,41 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     code
 }
 
-/// Reads every scenario, then enters a sandbox for each that needs one. Nothing is started unless all can be.
+/// Reads every scenario, then enters a sandbox for each run that needs one. Nothing is started unless all can be.
 fn jobs(args: &RunArgs) -> Result<VecDeque<Job>, ExitCode> {
     let mut plans = Vec::new();
     for path in &args.scenarios {
-        let plan = crate::check::load(path, args.lab.as_deref()).map_err(|error| {
+        let cells = crate::check::load(path, args.lab.as_deref()).map_err(|error| {
             crate::check::show(error);
             ExitCode::from(USAGE)
         })?;
-        plans.push(plan);
+        plans.extend(cells);
     }
+    let plans = cells::chosen(plans, &args.cell)
+        .map_err(|(error, hint)| exit::fail(USAGE, &error, &hint))?;
     let folders = folders(&plans, args.out.as_deref())?;
+    let one_file = args.scenarios.len() == 1;
     let mut jobs = VecDeque::new();
     for (plan, folder) in plans.into_iter().zip(folders) {
-        let virtual_targets = plan
-            .targets
-            .iter()
-            .any(|target| matches!(target.driver, Driver::Qemu(_)));
+        // A cell among others is skipped; a scenario that somebody asked for by itself says what is wrong by failing.
+        let lacks = plan.cell.as_ref().and_then(|_| able::lacks(&plan));
+        let virtual_targets = lacks.is_none()
+            && plan
+                .targets
+                .iter()
+                .any(|target| matches!(target.driver, Driver::Qemu(_)));
         let retry = matches!(args.accel, AccelArg::Auto) && accel::kvm_is_plausible();
+        let shown = match &plan.cell {
+            Some(cell) if one_file => cell.to_string(),
+            _ => plan.title(),
+        };
         jobs.push_back(Job {
-            plan,
+            shown,
+            lacks,
             sandbox: sandbox(virtual_targets)?,
             spare: sandbox(virtual_targets && retry)?,
             folder,
+            plan,
         });
     }
     Ok(jobs)
@@ -96,24 +120,23 @@ fn sandbox(wanted: bool) -> Result<Option<Sandbox>, ExitCode> {
 
 /// The run folder of each plan.
 fn folders(plans: &[Plan], out: Option<&Path>) -> Result<Vec<PathBuf>, ExitCode> {
-    let folders: Vec<PathBuf> = match (out, plans) {
-        (Some(out), [_]) => vec![out.to_owned()],
-        (out, plans) => {
-            let base = out.unwrap_or(Path::new("bootgate-out"));
-            plans.iter().map(|plan| base.join(&plan.name)).collect()
-        }
+    let base = out.unwrap_or(Path::new("bootgate-out"));
+    let folder = |plan: &Plan| match (&plan.cell, out, plans) {
+        (Some(cell), ..) => base.join(&plan.name).join(cell.to_string()),
+        (None, Some(out), [_]) => out.to_owned(),
+        (None, ..) => base.join(&plan.name),
     };
-    for (index, folder) in folders.iter().enumerate() {
-        if folders[..index].contains(folder) {
-            let error = format!(
-                "two of the scenarios are named `{}`",
-                folder.file_name().unwrap_or_default().display()
-            );
-            return Err(exit::fail(
-                USAGE,
-                &error,
-                "give each scenario a name of its own",
-            ));
+    let folders: Vec<PathBuf> = plans.iter().map(folder).collect();
+    let scenario = |index: usize| (&plans[index].file, &plans[index].name);
+    for (index, own) in folders.iter().enumerate() {
+        let same = (0..index).find(|other| {
+            let ((file, name), (other_file, other_name)) = (scenario(index), scenario(*other));
+            folders[*other] == *own || (name == other_name && file != other_file)
+        });
+        if same.is_some() {
+            let error = format!("two of the scenarios are named `{}`", plans[index].name);
+            let hint = "give each scenario a name of its own";
+            return Err(exit::fail(USAGE, &error, hint));
         }
     }
     Ok(folders)
@@ -124,8 +147,8 @@ fn attached_target(jobs: &VecDeque<Job>, name: &str) -> Result<TargetName, ExitC
     let [job] = jobs.iter().collect::<Vec<_>>()[..] else {
         return Err(exit::fail(
             USAGE,
-            "--attach goes with one scenario",
-            "run the scenario alone",
+            "--attach goes with one scenario or cell",
+            "run the scenario alone, or one cell of it with --cell",
         ));
     };
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
@@ -162,83 +185,118 @@ fn attached_target(jobs: &VecDeque<Job>, name: &str) -> Result<TargetName, ExitC
 async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>) -> ExitCode {
     let (interrupt, interrupts) = watch::channel(None);
     let signals = tokio::spawn(watch_signals(interrupt));
-    let workers = usize::from(args.jobs).min(jobs.len());
-    let clients = clients(&jobs, workers);
-    let names: Vec<String> = jobs.iter().map(|job| job.plan.name.clone()).collect();
-    let column = names.iter().map(String::len).max().unwrap_or(0);
-    let column = (names.len() > 1).then_some(column);
-    let queue = Arc::new(Mutex::new(jobs));
+    let workers = workers(&jobs, args);
+    let mut told = Table::of(&jobs);
+    let column = told.column();
+    let crew = Arc::new(Crew {
+        clients: clients(&jobs, workers),
+        queue: Mutex::new(jobs.into_iter().enumerate().collect()),
+        column,
+        attach,
+        accel: choice(args.accel),
+        keep_work: args.keep_work,
+        interrupts: interrupts.clone(),
+    });
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..workers {
-        let (queue, interrupts, attach) = (Arc::clone(&queue), interrupts.clone(), attach.clone());
-        let (accel, keep_work) = (choice(args.accel), args.keep_work);
-        running.spawn(async move {
-            let mut ended = Vec::new();
-            while let Some(job) = next(&queue).await {
-                if interrupts.borrow().is_some() {
-                    return ended;
-                }
-                let options = |accel| {
-                    let (reporters, attach) = front(attach.as_ref(), &job.plan.name, column);
-                    RunOptions {
-                        folder: job.folder.clone(),
-                        accel,
-                        clients,
-                        keep_work,
-                        reporters,
-                        attach,
-                        interrupts: interrupts.clone(),
-                    }
-                };
-                let mut outcome =
-                    bootgate_harness::run(&job.plan, job.sandbox, options(accel)).await;
-                if let (true, Some(spare)) = (kvm_failed(&outcome), job.spare) {
-                    exit::complain(
-                        &format!("{}: KVM failed in the middle of a boot", job.plan.name),
-                        "it is run once more with TCG; --accel tcg does so from the start",
-                    );
-                    let options = options(AccelChoice::Tcg);
-                    outcome = bootgate_harness::run(&job.plan, Some(spare), options).await;
-                }
-                ended.push(conclude(&job.plan.name, column, outcome));
-            }
-            ended
-        });
+        running.spawn(Arc::clone(&crew).work());
     }
-    let mut ended = Vec::new();
     let mut code = 0;
     while let Some(some) = running.join_next().await {
         match some {
-            Ok(some) => ended.extend(some),
+            Ok(ended) => told.add(ended),
             // The task has panicked, and told why on standard error. Its sandbox went with it.
             Err(_) => code = INFRA,
         }
     }
     console::restore();
     let interrupted = interrupts.borrow().is_some();
-    if interrupted && ended.len() < names.len() {
+    if interrupted && !told.is_complete() {
         code = 130;
     }
     signals.abort();
-    if let Some(column) = column {
-        let missing = if interrupted { "not run" } else { "no verdict" };
-        exit::say("");
-        for name in &names {
-            let verdict = ended.iter().find(|ended| ended.name == *name);
-            let verdict = verdict.map_or(missing, |ended| ended.verdict);
-            exit::say(&format!("{name:<column$} | {verdict}"));
-        }
-    }
-    ExitCode::from(ended.iter().map(|ended| ended.code).fold(code, u8::max))
+    ExitCode::from(told.conclude(interrupted).max(code))
 }
 
-async fn next(queue: &Mutex<VecDeque<Job>>) -> Option<Job> {
-    queue.lock().await.pop_front()
+/// How many runs go on at once, which is said where it is fewer than was asked for.
+fn workers(jobs: &VecDeque<Job>, args: &RunArgs) -> usize {
+    let translated = matches!(args.accel, AccelArg::Tcg) || !accel::kvm_is_plausible();
+    let able = jobs.iter().filter(|job| job.lacks.is_none());
+    let needs: Vec<Need> = able.map(|job| Need::of(&job.plan, translated)).collect();
+    let on_interface = jobs.iter().any(|job| job.plan.network.interface.is_some());
+    let (workers, why) = limits::at_once(args.jobs, &needs, Host::measured(), on_interface);
+    if let Some(why) = why {
+        exit::note(&format!("bootgate: {why}"));
+    }
+    workers
+}
+
+/// What the runs have in common.
+struct Crew {
+    queue: Mutex<VecDeque<(usize, Job)>>,
+    /// How many virtual machines run at once.
+    clients: u32,
+    /// Width of the column of names, where there are several.
+    column: Option<usize>,
+    attach: Option<TargetName>,
+    accel: AccelChoice,
+    keep_work: bool,
+    interrupts: watch::Receiver<Option<&'static str>>,
+}
+
+impl Crew {
+    /// Runs jobs until none is left, or somebody stops all.
+    async fn work(self: Arc<Self>) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        loop {
+            let next = self.queue.lock().await.pop_front();
+            let Some((index, job)) = next else { break };
+            if self.interrupts.borrow().is_some() {
+                break;
+            }
+            let began = Instant::now();
+            let shown = job.shown.clone();
+            let outcome = self.one(job).await;
+            ended.push(conclude(index, &shown, self.column, began, outcome));
+        }
+        ended
+    }
+
+    async fn one(&self, job: Job) -> Result<RunOutcome, HarnessError> {
+        if let Some(reason) = &job.lacks {
+            return bootgate_harness::skip(&job.plan, reason, self.options(&job, self.accel));
+        }
+        let options = self.options(&job, self.accel);
+        let again = |accel| self.options(&job, accel);
+        let outcome = bootgate_harness::run(&job.plan, job.sandbox.clone(), options).await;
+        let Some(spare) = job.spare.clone().filter(|_| kvm_failed(&outcome)) else {
+            return outcome;
+        };
+        exit::complain(
+            &format!("{}: KVM failed in the middle of a boot", job.shown),
+            "it is run once more with TCG; --accel tcg does so from the start",
+        );
+        bootgate_harness::run(&job.plan, Some(spare), again(AccelChoice::Tcg)).await
+    }
+
+    fn options(&self, job: &Job, accel: AccelChoice) -> RunOptions {
+        let (reporters, attach) = front(self.attach.as_ref(), &job.shown, self.column);
+        RunOptions {
+            folder: job.folder.clone(),
+            accel,
+            clients: self.clients,
+            keep_work: self.keep_work,
+            reporters,
+            attach,
+            interrupts: self.interrupts.clone(),
+        }
+    }
 }
 
 /// How many virtual machines can run at once.
 fn clients(jobs: &VecDeque<Job>, workers: usize) -> u32 {
-    let mut sizes: Vec<usize> = jobs.iter().map(|job| job.plan.targets.len()).collect();
+    let able = jobs.iter().filter(|job| job.lacks.is_none());
+    let mut sizes: Vec<usize> = able.map(|job| job.plan.targets.len()).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     u32::try_from(sizes.into_iter().take(workers).sum::<usize>()).unwrap_or(u32::MAX)
 }
@@ -273,44 +331,55 @@ fn front(
 }
 
 /// Whether the run ended because KVM could not go on, which says nothing about what boots.
-fn kvm_failed(outcome: &Result<RunOutcome, bootgate_harness::HarnessError>) -> bool {
+fn kvm_failed(outcome: &Result<RunOutcome, HarnessError>) -> bool {
     outcome.as_ref().is_ok_and(
         |outcome| matches!(&outcome.verdict, Verdict::Infra { what, .. } if what == "kvm-error"),
     )
 }
 
-/// How one scenario ended.
+/// How one run ended.
 struct Ended {
-    name: String,
+    /// Its place among the jobs.
+    index: usize,
     verdict: &'static str,
     code: u8,
+    began: Instant,
+    ended: Instant,
+    /// What its reports say, or why there are none.
+    file: Result<VerdictFile, String>,
 }
 
 fn conclude(
-    name: &str,
+    index: usize,
+    shown: &str,
     column: Option<usize>,
-    outcome: Result<RunOutcome, bootgate_harness::HarnessError>,
+    began: Instant,
+    outcome: Result<RunOutcome, HarnessError>,
 ) -> Ended {
     console::restore();
-    let (verdict, code) = match outcome {
+    let (verdict, code, file) = match outcome {
         Ok(outcome) => {
             let told = format!("reports in {}", outcome.folder.display());
             match column {
-                Some(column) => exit::say(&format!("{name:<column$} | {told}")),
+                Some(column) => exit::say(&format!("{shown:<column$} | {told}")),
                 None => exit::say(&told),
             }
-            (outcome.verdict.word(), outcome.verdict.exit_code())
+            let verdict = &outcome.verdict;
+            (verdict.word(), verdict.exit_code(), Ok(outcome.file))
         }
         Err(error) => {
-            exit::complain(&format!("{name}: {error}"), &error.hint());
-            let usage = error.is_usage();
-            ("no verdict", if usage { USAGE } else { INFRA })
+            exit::complain(&format!("{shown}: {error}"), &error.hint());
+            let code = if error.is_usage() { USAGE } else { INFRA };
+            ("no verdict", code, Err(error.to_string()))
         }
     };
     Ended {
-        name: name.to_owned(),
+        index,
         verdict,
         code,
+        began,
+        ended: Instant::now(),
+        file,
     }
 }
 

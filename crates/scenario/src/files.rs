@@ -52,8 +52,11 @@ impl Files for HostFiles {
 pub(crate) struct Remembered<'a> {
     files: &'a dyn Files,
     lengths: RefCell<HashMap<PathBuf, Answer<u64>>>,
-    heads: RefCell<HashMap<(PathBuf, u64), Answer<Vec<u8>>>>,
+    heads: RefCell<Heads>,
 }
+
+/// The first so many bytes of files.
+type Heads = HashMap<(PathBuf, u64), Answer<Vec<u8>>>;
 
 /// An answer, or the kind and the text of an error.
 type Answer<T> = Result<T, (io::ErrorKind, String)>;

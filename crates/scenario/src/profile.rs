@@ -206,7 +206,7 @@ impl FirmwareProfile {
         path: &std::path::Path,
         files: &dyn Files,
     ) -> Result<Self, ScenarioError> {
-        checked(text, path, files, |root, checks| read(root, checks))
+        checked(text, path, files, read)
     }
 }
 

@@ -34,8 +34,8 @@ struct ValueRow {
 struct CellRow {
     values: Vec<String>,
     word: String,
-    /// Path of its report from this page; empty where there is none.
-    report: String,
+    /// Path of its run folder from this page; empty where it has no report.
+    folder: String,
     took: String,
     stage: String,
     cause: String,
@@ -59,7 +59,7 @@ fn page(matrix: &MatrixFile) -> Page {
             .map(|axis| cell.value(axis).to_owned())
             .collect(),
         word: cell.outcome.verdict.clone(),
-        report: if cell.reported {
+        folder: if cell.reported {
             link(&cell.name)
         } else {
             String::new()
@@ -126,7 +126,7 @@ fn axis_row(matrix: &MatrixFile, axis: &str) -> AxisRow {
     }
 }
 
-/// The report's path as a relative reference: what is not unreserved there is escaped (RFC 3986, 2.3).
+/// The folder as a relative reference: what is not unreserved there is escaped (RFC 3986, 2.3).
 fn link(name: &str) -> String {
     let mut path = String::new();
     for byte in name.bytes() {
@@ -136,5 +136,5 @@ fn link(name: &str) -> String {
             path.push_str(&format!("%{byte:02X}"));
         }
     }
-    format!("{path}/report.html")
+    path
 }

@@ -124,8 +124,11 @@ fn changes_nothing(axis: Axis, value: &Text) -> Problem {
 
 /// Whether some target took the value.
 fn each(wire: &mut ScenarioWire, mut take: impl FnMut(&mut TargetWire) -> bool) -> bool {
-    let taken = wire.targets.iter_mut().map(|target| take(target));
-    taken.fold(false, |any, one| any || one)
+    let mut taken = false;
+    for target in &mut wire.targets {
+        taken |= take(target);
+    }
+    taken
 }
 
 fn fill(slot: &mut Option<Text>, value: &Text) -> bool {

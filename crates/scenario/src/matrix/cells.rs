@@ -31,11 +31,10 @@ enum Pick {
 
 /// The matrix's cells, those that its own rules leave out aside. `None` where it has none, or is wrong.
 pub(crate) fn cells(wire: &MatrixWire, checks: &Checks<'_>) -> Option<Chosen> {
-    let sound = wire
-        .axes
-        .iter()
-        .map(|axis| distinct_values(axis, checks))
-        .fold(true, |all, one| all && one);
+    let mut sound = true;
+    for axis in &wire.axes {
+        sound &= distinct_values(axis, checks);
+    }
     let pick = match &wire.pick {
         Some(word) => {
             let words = [("all", Pick::All), ("pairwise", Pick::Pairwise)];
