@@ -220,8 +220,11 @@ fn the_shipped_matrix_is_small_enough() {
     assert!((12..=40).contains(&plans.len()), "{}", plans.len());
 }
 
+/// A value of one axis that may not be together with a value of another.
+type Forbidden = (usize, usize, usize, usize);
+
 /// Sizes of axes, and cells that are forbidden by a few values of two axes.
-fn matrices() -> impl Strategy<Value = (Vec<usize>, HashSet<(usize, usize, usize, usize)>)> {
+fn matrices() -> impl Strategy<Value = (Vec<usize>, HashSet<Forbidden>)> {
     prop::collection::vec(1..5usize, 1..5).prop_flat_map(|sizes| {
         let axes = sizes.len();
         let pair = (0..axes, 0..5usize, 0..axes, 0..5usize);
