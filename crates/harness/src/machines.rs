@@ -1,6 +1,7 @@
 //! The virtual machines of a run: what the host has for them, and what QEMU is told.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,9 +67,8 @@ pub(crate) async fn virtual_machines(
         let needs = needs(&target.firmware);
         discovery::find_firmware(needs).map_err(missing)?;
         let arch = needs.firmware.arch();
-        if !qemu.contains_key(&arch) {
-            let found = discovery::find_qemu(arch, None).await.map_err(missing)?;
-            qemu.insert(arch, found);
+        if let Entry::Vacant(unknown) = qemu.entry(arch) {
+            unknown.insert(discovery::find_qemu(arch, None).await.map_err(missing)?);
         }
     }
     let launcher = Arc::new(SandboxLauncher::new(sandbox.clone()));
