@@ -22,10 +22,10 @@ pub struct BootArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The address itself.
-    pub ip: Ipv4Addr,
-    /// Length of the network prefix, 0 to 32 bits.
+    pub ip: IpAddr,
+    /// Length of the network prefix, 0 to 32 bits; 0 to 128 of IPv6.
     pub prefix_len: u8,
-    /// Where packets for other networks go.
+    /// Where packets for other networks go, over IPv4.
     pub gateway: Option<Ipv4Addr>,
 }
 
@@ -110,7 +110,8 @@ fn parse_mac(value: &str) -> Result<MacAddr, CmdlineError> {
     value.parse().map_err(fail)
 }
 
-/// `10.77.0.10/255.255.255.0` (what iPXE's `${net0/ip}/${net0/netmask}` prints) or `10.77.0.10/24`.
+/// `10.77.0.10/255.255.255.0` (what iPXE's `${net0/ip}/${net0/netmask}` prints), `10.77.0.10/24`, or `fd00::10/64`
+/// (`${net0/ip6}/${net0/len6}`).
 fn parse_address(value: &str, gateway: Option<&str>) -> Result<Address, CmdlineError> {
     let fail = || bad(ADDRESS, value, "an address and a netmask");
     let (ip, mask) = value.split_once('/').ok_or_else(fail)?;
@@ -122,9 +123,14 @@ fn parse_address(value: &str, gateway: Option<&str>) -> Result<Address, CmdlineE
                 .map_err(|_| bad(GATEWAY, text, "an IPv4 address"))?,
         ),
     };
+    let ip: IpAddr = ip.parse().map_err(|_| fail())?;
+    let length = match ip {
+        IpAddr::V4(_) => prefix_len(mask),
+        IpAddr::V6(_) => mask.parse().ok().filter(|bits| *bits <= 128),
+    };
     Ok(Address {
-        ip: ip.parse().map_err(|_| fail())?,
-        prefix_len: prefix_len(mask).ok_or_else(fail)?,
+        ip,
+        prefix_len: length.ok_or_else(fail)?,
         gateway,
     })
 }
@@ -156,7 +162,7 @@ mod tests {
         assert_eq!(args.server, "10.77.0.1:80".parse().unwrap());
         assert_eq!(args.mac.unwrap().to_string(), "52:54:00:12:34:56");
         let address = args.address.unwrap();
-        assert_eq!(address.ip, Ipv4Addr::new(10, 77, 0, 10));
+        assert_eq!(address.ip.to_string(), "10.77.0.10");
         assert_eq!(address.prefix_len, 24);
         assert_eq!(address.gateway, Some(Ipv4Addr::new(10, 77, 0, 1)));
     }
@@ -169,6 +175,16 @@ mod tests {
         assert_eq!(args.nonce.as_str(), "b");
         assert_eq!(args.server, "10.0.2.2:8080".parse().unwrap());
         assert_eq!((args.mac, args.address), (None, None));
+    }
+
+    #[test]
+    fn an_address_and_a_server_of_ipv6_are_read() {
+        let text = "bootgate.nonce=a bootgate.server=http://[fd00::1] bootgate.ip=fd00::1000/64";
+        let args = BootArgs::parse(text).unwrap();
+        assert_eq!(args.server, "[fd00::1]:80".parse().unwrap());
+        let address = args.address.unwrap();
+        assert_eq!(address.ip.to_string(), "fd00::1000");
+        assert_eq!((address.prefix_len, address.gateway), (64, None));
     }
 
     #[test]
@@ -185,7 +201,14 @@ mod tests {
             fails("bootgate.nonce=a bootgate.server=http://lab.example").contains("IP address")
         );
         assert!(fails("bootgate.nonce=a bootgate.server=https://10.0.0.1").contains("IP address"));
-        for ip in ["10.0.0.9", "10.0.0.9/255.0.255.0", "10.0.0.9/33", "x/24"] {
+        for ip in [
+            "10.0.0.9",
+            "10.0.0.9/255.0.255.0",
+            "10.0.0.9/33",
+            "x/24",
+            "fd00::9/129",
+            "fd00::9/ffff::",
+        ] {
             let text = format!("bootgate.nonce=a {rest} bootgate.ip={ip}");
             assert!(fails(&text).contains("netmask"), "{ip}");
         }

@@ -13,6 +13,8 @@ pub const EVENTS: &str = "events.jsonl";
 pub const CONSOLES: &str = "console";
 /// All frames of the segment.
 pub const CAPTURE: &str = "capture.pcapng";
+/// What the LAN's own DHCP server was told, and its log.
+pub const LAN: &str = "lan";
 /// Disks and firmware variables while the run lasts.
 pub(crate) const WORK: &str = "work";
 
@@ -38,6 +40,7 @@ pub fn prepare(folder: &Path) -> Result<(), HarnessError> {
         EVENTS,
         CONSOLES,
         CAPTURE,
+        LAN,
         WORK,
         "verdict.json",
         "junit.xml",

@@ -4,8 +4,10 @@
 mod error;
 pub mod folder;
 mod images;
+mod lan;
 mod launcher;
 mod live;
+mod loaders;
 mod machine;
 mod machines;
 mod nonce;
@@ -17,6 +19,7 @@ mod replay;
 mod run;
 mod segment;
 mod serve;
+mod services;
 mod sockets;
 
 pub use error::HarnessError;

@@ -10,16 +10,19 @@ use bootgate_events::{
 };
 use bootgate_hostnet::Sandbox;
 use bootgate_scenario::fold::Action;
-use bootgate_scenario::{Driver, Plan};
+use bootgate_scenario::{DhcpPlan, Driver, Plan};
+use bootgate_server::settings::Wanted;
 use bootgate_server::{BootServer, ServerConfig, StartError};
 use bootgate_target::BootSource;
 use tokio::sync::{mpsc, watch};
 
+use crate::lan::{self, Lan};
 use crate::machine::{Command, Machine};
 use crate::prepare::{self, Prepared};
 use crate::recorder::{Fact, Recorder};
 use crate::run::{Attach, RunOptions};
 use crate::segment::Segment;
+use crate::services::Serving;
 use crate::{HarnessError, folder, machines, panics, proof};
 
 /// Longest time for targets to lose power and tell their last events once the verdict is known.
@@ -48,6 +51,7 @@ pub(crate) struct Live<'a> {
     machines: BTreeMap<TargetName, Machine>,
     server: Option<BootServer>,
     segment: Option<Segment>,
+    lan: Option<Lan>,
     work: &'a Path,
 }
 
@@ -70,6 +74,7 @@ impl<'a> Live<'a> {
             machines: BTreeMap::new(),
             server: None,
             segment: None,
+            lan: None,
             work,
         }
     }
@@ -124,11 +129,14 @@ impl<'a> Live<'a> {
     /// Segment, servers, targets, power: in this order, each ready before the next.
     async fn bring_up(&mut self) -> Result<(), HarnessError> {
         let network = &self.plan.network;
+        let serving = Serving::of(self.plan)?;
         let capture = self.work.with_file_name(folder::CAPTURE);
         let segment = match (&network.interface, self.sandbox) {
             (Some(interface), _) => Segment::interface(interface, network.server_ip, &capture)?,
             (None, Some(sandbox)) => {
-                Segment::bridge(sandbox, network.server_ip, network.prefix_len, &capture).await?
+                let (address, prefix_len) = (network.server_ip, network.prefix_len);
+                let address6 = serving.address6();
+                Segment::bridge(sandbox, address, prefix_len, address6, &capture).await?
             }
             (None, None) => {
                 return Err(HarnessError::infra(
@@ -138,8 +146,11 @@ impl<'a> Live<'a> {
                 ));
             }
         };
-        self.record(Fact::of_run(segment.ready(network.server_ip)))?;
-        let server = self.start_server(&segment).await?;
+        let ready = segment.ready(serving.address(network.server_ip));
+        self.record(Fact::of_run(ready))?;
+        let config = serving.config(self.plan);
+        self.start_lan(&config).await?;
+        let server = self.start_server(&segment, config).await?;
         for target in &self.plan.targets {
             let link = match &target.driver {
                 Driver::Qemu(qemu) => {
@@ -171,9 +182,35 @@ impl<'a> Live<'a> {
         Ok(())
     }
 
-    async fn start_server(&self, segment: &Segment) -> Result<BootServer, HarnessError> {
+    /// Starts the LAN's own DHCP server, where the scenario has one and it is not there already.
+    async fn start_lan(&mut self, config: &ServerConfig) -> Result<(), HarnessError> {
+        let (server, wanted) = match self.plan.network.dhcp {
+            DhcpPlan::Full => return Ok(()),
+            DhcpPlan::Proxy(server) => (server, None),
+            DhcpPlan::Off(server) => {
+                let table = self.prepared.architectures(&self.plan.targets);
+                (server, Some(Wanted::new("boot", config, &table)))
+            }
+        };
+        let Some(sandbox) = self.sandbox else {
+            return Ok(());
+        };
+        let folder = self.work.with_file_name(folder::LAN);
         let network = &self.plan.network;
-        let config = ServerConfig::new(network.server_ip, network.prefix_len, network.pool.clone());
+        let lan = lan::start(server, network, wanted.as_ref(), sandbox, &folder).await?;
+        if let Some(lan) = lan {
+            let ready = lan.ready.clone();
+            self.lan = Some(lan);
+            self.record(Fact::of_run(ready))?;
+        }
+        Ok(())
+    }
+
+    async fn start_server(
+        &self,
+        segment: &Segment,
+        config: ServerConfig,
+    ) -> Result<BootServer, HarnessError> {
         let names: BTreeMap<MacAddr, TargetName> = self
             .plan
             .targets
@@ -332,6 +369,9 @@ impl<'a> Live<'a> {
         }
         if let Some(server) = self.server.take() {
             server.stop().await;
+        }
+        if let Some(lan) = self.lan.take() {
+            lan.stop().await;
         }
         if let Some(segment) = self.segment.take() {
             segment.flush_capture();

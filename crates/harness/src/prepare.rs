@@ -1,7 +1,7 @@
 //! Everything a run needs, looked up and made ready before any power is given.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bootgate_events::{AttemptId, HostFacts, TargetFacts};
 use bootgate_hostnet::Sandbox;
@@ -11,13 +11,14 @@ use bootgate_target::{Board, BoardConfig, EventSender, LinkSource, PowerCommands
 
 use crate::HarnessError;
 use crate::images::{self, PreparedImage};
+use crate::loaders::{self, BootPrograms};
 use crate::machines::{Virtual, virtual_machines};
 
 /// A run's inputs, ready.
 pub(crate) struct Prepared {
     pub(crate) host: HostFacts,
     pub(crate) images: BTreeMap<String, PreparedImage>,
-    pub(crate) nbps: BTreeMap<String, PathBuf>,
+    pub(crate) nbps: BTreeMap<String, BootPrograms>,
     machines: Option<Virtual>,
 }
 
@@ -52,20 +53,10 @@ pub(crate) async fn prepare(
     let mut nbps = BTreeMap::new();
     let mut prepared_images = BTreeMap::new();
     for target in &plan.targets {
-        match target.boot.nbp.locate(target.firmware.platform) {
-            Ok(path) => {
-                nbps.insert(target.name.to_string(), path);
-            }
-            // A BIOS machine of ours has an iPXE in its ROM and asks for no boot program.
-            Err(_) if target.firmware.platform == Platform::Bios && machines.is_some() => {}
-            Err(missing) => {
-                return Err(HarnessError::infra(
-                    "ipxe-missing",
-                    missing,
-                    "apt-get install ipxe",
-                ));
-            }
-        }
+        // A BIOS machine of ours has an iPXE in its ROM and asks for no boot program.
+        let rom_boots = target.firmware.platform == Platform::Bios && machines.is_some();
+        let programs = loaders::find(target, rom_boots)?;
+        nbps.insert(target.name.to_string(), programs);
         if let Some(image) = &target.image {
             let (image, work) = (image.clone(), work.to_owned());
             let ready = tokio::task::spawn_blocking(move || images::prepare(&image, &work))
@@ -111,7 +102,8 @@ impl Prepared {
         let target: Result<Box<dyn Target>, _> = match (&plan.driver, &self.machines, link) {
             (Driver::Qemu(qemu), Some(host), Some(link)) => {
                 // What other machines fetch as their first program this one has on its stick.
-                let stick = self.nbps.get(plan.name.as_str()).map(PathBuf::as_path);
+                let programs = self.nbps.get(plan.name.as_str());
+                let stick = programs.and_then(|programs| programs.stick.as_deref());
                 let config = host.config(plan, qemu, &link, stick, work)?;
                 Qemu::new(config, host.launcher.clone(), events).map(|target| Box::new(target) as _)
             }

@@ -1,15 +1,15 @@
 //! The layer-2 network of a run, and the sockets the servers get on it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bootgate_events::{EventKind, TargetName};
+use bootgate_events::{EventKind, MacAddr, TargetName};
 use bootgate_hostnet::capture::{CaptureConfig, CaptureHandle, SocketCapture, Writer};
 use bootgate_hostnet::host::HostInterface;
 use bootgate_hostnet::wire::{VlanPort, Wire, WireConfig, WireHandle, client_pair};
-use bootgate_hostnet::{Port, Sandbox, SegmentConfig};
+use bootgate_hostnet::{Port, Sandbox, SegmentConfig, Udp6Options};
 use bootgate_server::{BoxFuture, PacketSocket, SocketSource};
 use bootgate_target::{LinkSource, NetLink};
 
@@ -20,7 +20,7 @@ use crate::sockets::{InterfaceSockets, udp_options};
 /// EtherType by which a packet socket takes every frame (`ETH_P_ALL`, linux/if_ether.h).
 const EVERY_FRAME: u16 = 3;
 
-const SEGMENT: &str = "boot";
+pub(crate) const SEGMENT: &str = "boot";
 
 /// Takes a fact about a target's link, from any thread.
 pub(crate) type Tell = Arc<dyn Fn(EventKind) + Send + Sync>;
@@ -51,13 +51,14 @@ impl Segment {
         sandbox: &Sandbox,
         address: Ipv4Addr,
         prefix_len: u8,
+        address6: Option<(Ipv6Addr, u8)>,
         capture: &Path,
     ) -> Result<Self, HarnessError> {
         let config = SegmentConfig {
             name: SEGMENT.to_owned(),
             address,
             prefix_len,
-            address6: None,
+            address6,
         };
         let info = sandbox.create_segment(config).await.map_err(|error| {
             HarnessError::infra("segment-failed", &error, error.hint().unwrap_or_default())
@@ -114,7 +115,7 @@ impl Segment {
     }
 
     /// The fact that the segment is up.
-    pub(crate) fn ready(&self, address: Ipv4Addr) -> EventKind {
+    pub(crate) fn ready(&self, address: IpAddr) -> EventKind {
         let (interface, mode) = match self {
             Self::Bridge(bridge) => (bridge.interface.clone(), "bridge"),
             Self::Interface(interface) => (interface.interface.name.clone(), "interface"),
@@ -122,7 +123,7 @@ impl Segment {
         EventKind::SegmentReady {
             interface,
             mode: mode.to_owned(),
-            address: address.into(),
+            address,
         }
     }
 
@@ -227,6 +228,29 @@ impl SocketSource for BridgeSockets {
 
     fn tcp_listener(&self, bind: SocketAddrV4) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
         Box::pin(async move { self.0.tcp_listener(SEGMENT, bind).await.map_err(to_io) })
+    }
+
+    fn udp6(
+        &self,
+        bind: SocketAddrV6,
+        groups: &[Ipv6Addr],
+    ) -> BoxFuture<'_, io::Result<std::net::UdpSocket>> {
+        let options = Udp6Options {
+            groups: groups.to_vec(),
+            ..Udp6Options::new(bind)
+        };
+        Box::pin(async move { self.0.udp6_socket(SEGMENT, options).await.map_err(to_io) })
+    }
+
+    fn tcp6_listener(
+        &self,
+        bind: SocketAddrV6,
+    ) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
+        Box::pin(async move { self.0.tcp6_listener(SEGMENT, bind).await.map_err(to_io) })
+    }
+
+    fn neighbour(&self, ip: Ipv4Addr) -> Option<MacAddr> {
+        self.0.neighbour(ip)
     }
 
     fn packet(&self, ethertype: u16) -> BoxFuture<'_, io::Result<PacketSocket>> {

@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use bootgate_api::{AfterFlash, BootPlan, DiskSelector, FlashPlan};
-use bootgate_events::FaultRule;
-use bootgate_scenario::{Driver, Payload, Platform, TargetPlan};
+use bootgate_events::{ArtifactRole, FaultRule};
+use bootgate_scenario::{Driver, Loader, Payload, Platform, TargetPlan};
 use bootgate_server::{
-    Artifact, ArtifactName, Artifacts, Bootfiles, MachineBoot, MachineConfig, ScriptBoot, arch,
+    ArchTable, Artifact, ArtifactName, Artifacts, Bootfiles, LoaderKind, MachineBoot,
+    MachineConfig, ScriptBoot, arch,
 };
 
 use crate::HarnessError;
+use crate::loaders::file_name;
 use crate::prepare::Prepared;
 
 impl Prepared {
@@ -22,21 +24,18 @@ impl Prepared {
     ) -> Result<MachineConfig, HarnessError> {
         let name = target.name.as_str();
         let mut bootfiles = Bootfiles::default();
-        if let Some(nbp) = self.nbps.get(name) {
-            let file = file_name(nbp);
-            publish(artifacts, &file, nbp, bootgate_events::ArtifactRole::Nbp)?;
-            let told = Some(target.boot.nbp.bootfile(nbp));
-            match target.firmware.platform {
-                Platform::Bios => bootfiles.set(arch::BIOS, told),
-                Platform::UefiX64 => bootfiles.set(arch::UEFI_X64, told),
-                Platform::UefiArm64 | Platform::UbootArm64 => bootfiles.set(arch::UEFI_ARM64, told),
+        if let Some(programs) = self.nbps.get(name) {
+            for (served, file) in &programs.files {
+                publish(artifacts, served, file, ArtifactRole::Nbp)?;
             }
+            bootfiles.set(arch_of(target.firmware.platform), programs.bootfile.clone());
         }
         let boot = MachineBoot::Script(Box::new(self.script(target, artifacts)?));
         Ok(MachineConfig {
             mac: target.mac,
             boot,
             nbp: bootfiles,
+            loader: loader(target),
             faults: faults.to_vec(),
         })
     }
@@ -118,6 +117,44 @@ impl Prepared {
     }
 }
 
+/// The loader that is told by its own configuration; `None`: iPXE.
+fn loader(target: &TargetPlan) -> Option<LoaderKind> {
+    match target.boot.loader {
+        Loader::Ipxe => None,
+        Loader::Pxelinux => Some(LoaderKind::Pxelinux),
+        Loader::Grub | Loader::Shim => Some(LoaderKind::Grub),
+        Loader::Uboot => Some(LoaderKind::Uboot),
+    }
+}
+
+/// The client architecture (option 93) that a platform's firmware says.
+fn arch_of(platform: Platform) -> u16 {
+    match platform {
+        Platform::Bios => arch::BIOS,
+        Platform::UefiX64 => arch::UEFI_X64,
+        Platform::UefiArm64 => arch::UEFI_ARM64,
+        Platform::UbootArm64 => arch::UBOOT_ARM64,
+    }
+}
+
+impl Prepared {
+    /// What another DHCP server is to tell the targets, by architecture.
+    pub(crate) fn architectures(&self, targets: &[TargetPlan]) -> ArchTable {
+        let mut table = ArchTable::iana();
+        for target in targets {
+            let programs = self.nbps.get(target.name.as_str());
+            let Some(told) = programs.and_then(|programs| programs.bootfile.clone()) else {
+                continue;
+            };
+            let code = arch_of(target.firmware.platform);
+            if let Some(row) = table.row(code).cloned() {
+                table = table.with(code, row.with_bootfile(told));
+            }
+        }
+        table
+    }
+}
+
 fn read_script(path: &Path) -> Result<String, HarnessError> {
     std::fs::read_to_string(path).map_err(HarnessError::io("read the boot script", path))
 }
@@ -133,13 +170,6 @@ fn disk_selector(target: &TargetPlan) -> DiskSelector {
     }
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
-}
-
 fn artifact_name(name: &str) -> Result<ArtifactName, HarnessError> {
     ArtifactName::new(name)
         .map_err(|error| HarnessError::infra("file-unnameable", error, "rename the file"))
@@ -149,9 +179,14 @@ fn publish(
     artifacts: &Artifacts,
     name: &str,
     path: &Path,
-    role: bootgate_events::ArtifactRole,
+    role: ArtifactRole,
 ) -> Result<ArtifactName, HarnessError> {
     let name = artifact_name(name)?;
-    artifacts.insert(name.clone(), Artifact::new(path, role));
+    let mut artifact = Artifact::new(path, role);
+    // Distributions' signed programs end in `.signed`; UEFI HTTP Boot goes by the media type.
+    if role == ArtifactRole::Nbp && name.as_str().ends_with(".efi") {
+        artifact.content_type = "application/efi".to_owned();
+    }
+    artifacts.insert(name.clone(), artifact);
     Ok(name)
 }

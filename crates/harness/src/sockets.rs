@@ -1,8 +1,9 @@
 //! Sockets for boot servers on an interface of the host.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
+use bootgate_events::MacAddr;
 use bootgate_hostnet::host::HostInterface;
 use bootgate_hostnet::{Udp6Options, UdpOptions};
 use bootgate_server::{BoxFuture, PacketSocket, SocketSource};
@@ -41,6 +42,10 @@ impl SocketSource for InterfaceSockets {
     fn dhcp_replies(&self) -> BoxFuture<'_, io::Result<PacketSocket>> {
         let socket = self.0.dhcp_replies().map(packets);
         Box::pin(async move { socket })
+    }
+
+    fn neighbour(&self, ip: Ipv4Addr) -> Option<MacAddr> {
+        self.0.neighbour(ip)
     }
 
     fn udp6(

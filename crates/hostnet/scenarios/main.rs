@@ -14,6 +14,7 @@
 
 mod basics;
 mod client;
+mod hosts;
 mod processes;
 mod qemu;
 mod traffic;
@@ -26,6 +27,8 @@ fn main() {
     let name = arguments.next().expect("a scenario's name");
     let arguments: Vec<String> = arguments.collect();
     match name.as_str() {
+        "machine" => hosts::machine(),
+        "ipv6" => hosts::ipv6(),
         "up" => basics::up(),
         "try" => basics::attempt(),
         "forbidden" => basics::forbidden(),

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6, TcpListener, UdpS
 use bootgate_events::MacAddr;
 
 use crate::sys::ifaces::{self, Entry};
-use crate::{PacketSocket, Udp6Options, UdpOptions, sockets};
+use crate::{PacketSocket, Udp6Options, UdpOptions, neighbours, sockets};
 
 /// An existing interface of the caller's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,13 @@ impl HostInterface {
     #[must_use]
     pub fn has_address(&self, address: Ipv4Addr) -> bool {
         self.addresses.iter().any(|(have, _)| *have == address)
+    }
+
+    /// The hardware address that answers for `ip` on it, as the kernel learned it; `None` where it has not.
+    #[must_use]
+    pub fn neighbour(&self, ip: Ipv4Addr) -> Option<MacAddr> {
+        let table = std::fs::read_to_string("/proc/net/arp").ok()?;
+        neighbours::find(&table, ip, Some(&self.name))
     }
 
     /// Its link-local address, where it has one.

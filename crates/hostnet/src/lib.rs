@@ -15,6 +15,7 @@ pub mod wire;
 mod channel;
 mod error;
 mod holder;
+mod neighbours;
 mod port;
 mod protocol;
 mod sandbox;

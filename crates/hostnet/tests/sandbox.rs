@@ -38,6 +38,8 @@ scenarios! {
     descriptors_arrive_under_their_numbers = "descriptors" as users;
     a_sandbox_works_inside_another = "nested" as users;
     sockets_on_a_named_interface = "host" as users;
+    another_machine_is_on_the_segment = "machine" as users;
+    a_segment_has_ipv6 = "ipv6" as users;
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub struct BootMachine {
     pub netboot: bool,
     /// Its own network boot programs for firmware that is not iPXE, before those of the table.
     pub bootfiles: Bootfiles,
+    /// Whether another loader than iPXE boots it: an iPXE in a network card's ROM is then firmware as any other, and gets
+    /// the boot program instead of a script.
+    pub no_script: bool,
     /// Why, in words, for explanations: its boot mode and whatever else decided `netboot`.
     pub note: String,
 }
@@ -191,6 +194,7 @@ pub fn loader_of(client: &ClientFacts) -> Loader {
 ///   attempt, so that a ROM needs no second iPXE, and nothing can chainload itself for ever.
 /// - An iPXE that lists its features and has no HTTP among them gets the network boot program instead, unless it is
 ///   this project's own: that one never gets a program, so that it cannot load itself.
+/// - Where another loader than iPXE boots the machine, iPXE gets the boot program too.
 /// - UEFI HTTP Boot gets a network boot program by URL, other firmware one by TFTP, both by the table of architectures.
 /// - A Raspberry Pi's ROM calls itself a BIOS (architecture 0). It is told by its hardware address and gets its menu.
 #[must_use]
@@ -220,6 +224,9 @@ pub fn decide(
         return decision(Boot::Nothing, reason);
     }
     match loader {
+        Loader::OwnIpxe | Loader::Ipxe if machine.no_script => {
+            boot_program(client, machine, servers, loader)
+        }
         Loader::OwnIpxe => decision(
             Boot::Script(script_url(&client.mac, servers)),
             "our own iPXE gets this machine's boot script".into(),

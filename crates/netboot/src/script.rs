@@ -5,15 +5,19 @@
 //! and `src/image/script.c`). So a value that has none of those can add words to its line and nothing else.
 
 mod loader;
+mod uboot;
 
 use bootgate_events::AttemptId;
 
 pub use loader::{GRUB_SEARCH, LinuxBoot, LoaderBoot, LoaderKind, LocalDrive, render_loader};
+pub use uboot::uboot_start;
 
 /// The template of [`render_ipxe`].
 pub const BOOT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/boot.ipxe");
 /// The template of [`render_autoexec`].
 pub const AUTOEXEC_TEMPLATE: &str = include_str!("../../../ipxe-scripts/autoexec.ipxe");
+/// The template of [`render_autoexec6`].
+pub const AUTOEXEC6_TEMPLATE: &str = include_str!("../../../ipxe-scripts/autoexec-ipv6.ipxe");
 /// The template of [`render_exit`].
 pub const EXIT_TEMPLATE: &str = include_str!("../../../ipxe-scripts/exit.ipxe");
 /// The template of [`render_local`].
@@ -97,6 +101,15 @@ pub fn render_autoexec(port: u16) -> Result<String, ScriptError> {
         port => format!(":{port}"),
     };
     fill(AUTOEXEC_TEMPLATE, &[("port", port)])
+}
+
+/// Renders the script that leads iPXE to its machine's script over IPv6 (`ipxe-scripts/autoexec-ipv6.ipxe`).
+///
+/// # Errors
+/// The URL is not one word, or could change the script's meaning.
+pub fn render_autoexec6(script_url: &str) -> Result<String, ScriptError> {
+    let values = [("script_url", url("script URL", script_url)?)];
+    fill(AUTOEXEC6_TEMPLATE, &values)
 }
 
 /// Renders the script that hands a machine back to its firmware, to boot from disk (`ipxe-scripts/exit.ipxe`).

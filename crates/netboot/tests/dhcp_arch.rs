@@ -198,3 +198,14 @@ fn u_boot_is_told_the_server_to_look_for_its_configuration_on() {
     let plain = lab.send_bytes(&fixture("uboot-arm64-discover"));
     assert!(Fields::read(&plain.reply().bytes).siaddr.is_unspecified());
 }
+
+/// A machine that another loader than iPXE boots: its ROM's iPXE is told the same program as firmware.
+#[test]
+fn an_ipxe_rom_gets_the_boot_program_where_another_loader_boots_the_machine() {
+    let mut lab = Lab::new(config());
+    let machine = lab.machines.0.get_mut(&mac(1)).expect("machine 1");
+    machine.bootfiles = Bootfiles::from_iter([(arch::BIOS, "pxelinux.0".to_owned())]);
+    machine.no_script = true;
+    let answer = lab.send(&discover(mac(1)).ipxe(arch::BIOS));
+    assert_eq!(answer.bootfile(), Some("pxelinux.0"));
+}

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bootgate_events::EventKind;
-use bootgate_netboot::dhcp::{DhcpConfig, DhcpLimits, Responder};
+use bootgate_netboot::dhcp::{DhcpConfig, DhcpLimits, DhcpMode, Responder};
 use bootgate_netboot::policy::ArchTable;
 use tokio::task::JoinSet;
 
@@ -64,7 +64,12 @@ impl Bound {
     pub fn start(self, shared: Arc<Shared>) -> BootServer {
         let (addresses, http) = (self.addresses(), SocketAddr::V4(self.http()));
         let mut server = BootServer {
-            context: Arc::new(Context::new(self.config, http, shared)),
+            context: Arc::new(Context::new(
+                self.config,
+                http,
+                shared,
+                Arc::clone(&self.sockets),
+            )),
             addresses,
             listening: Vec::new(),
             tasks: JoinSet::new(),
@@ -98,6 +103,8 @@ impl BootServer {
         sink: EventSink,
     ) -> Result<BootServer, StartError> {
         check(&config)?;
+        let mut config = config;
+        config.services.dhcp &= config.mode != DhcpMode::Off;
         let bound = BootServer::bind(config, sockets).await?;
         let responder = Responder::new(dhcp_config(&bound.config, bound.http().port()));
         let interfaces = [(&bound.config, bound.http().port())];
@@ -193,7 +200,8 @@ impl BootServer {
         let http = SocketAddr::from((ip6.address, self.context.http.port()));
         let config = self.context.config.clone();
         let shared = Arc::clone(&self.context.shared);
-        let context = Arc::new(Context::new(config, http, shared));
+        let context = Context::new(config, http, shared, Arc::clone(sockets));
+        let context = Arc::new(context);
         let address = |bound: io::Result<SocketAddr>| bound.ok().map(|bound| bound.to_string());
         if let Some(socket) = over6.dhcp {
             let bound = address(socket.local_addr());
@@ -294,6 +302,7 @@ fn dhcp_config(config: &ServerConfig, http_port: u16) -> DhcpConfig {
     dhcp.authoritative = config.authoritative;
     for interface in &mut dhcp.interfaces {
         interface.http_port = http_port;
+        interface.mode = config.mode;
     }
     for subnet in &mut dhcp.subnets {
         subnet.lease = config.lease;

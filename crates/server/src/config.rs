@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bootgate_netboot::dhcp::InterfaceId;
+use bootgate_netboot::dhcp::{DhcpMode, InterfaceId};
 use bootgate_netboot::dhcp6::SubnetConfig;
 use bootgate_netboot::ra::Advertisement;
 use bootgate_store::StoreError;
@@ -25,6 +25,9 @@ pub struct ServerConfig {
     pub lease: Duration,
     /// Default gateway for clients, where there is one.
     pub router: Option<Ipv4Addr>,
+    /// What the DHCP server does here, where this server shares nothing with others ([`BootServer::start`](crate::BootServer::start)).
+    /// A lab says so for each of its interfaces.
+    pub mode: DhcpMode,
     /// Whether the DHCP server owns the segment: it then refuses addresses that it did not lease.
     pub authoritative: bool,
     /// Port of the HTTP server; 0 lets the kernel choose.
@@ -153,6 +156,7 @@ impl ServerConfig {
             pool,
             lease: Duration::from_secs(3600),
             router: None,
+            mode: DhcpMode::Full,
             authoritative: true,
             http_port: 80,
             tftp_port: 69,

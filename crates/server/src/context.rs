@@ -5,15 +5,18 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use bootgate_events::{ArtifactRole, AttemptId, EventKind, FaultAction, MacAddr, Protocol};
+use bootgate_netboot::dhcp::DhcpMode;
 
 use crate::drops::Dropped;
-use crate::{ServerConfig, Shared};
+use crate::{ServerConfig, Shared, SocketSource};
 
 pub(crate) struct Context {
     pub(crate) config: ServerConfig,
     /// The HTTP server's address as clients are told it.
     pub(crate) http: SocketAddr,
     pub(crate) shared: Arc<Shared>,
+    /// Knows who is on the segment.
+    sockets: Arc<dyn SocketSource>,
 }
 
 /// A request that is refused, for its event.
@@ -37,17 +40,24 @@ impl Deref for Context {
 }
 
 impl Context {
-    pub(crate) fn new(config: ServerConfig, http: SocketAddr, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        config: ServerConfig,
+        http: SocketAddr,
+        shared: Arc<Shared>,
+        sockets: Arc<dyn SocketSource>,
+    ) -> Self {
         Self {
             config,
             http,
             shared,
+            sockets,
         }
     }
 
-    /// The machine that leased this address.
+    /// The machine that leased this address. Where another server leases addresses, the one that answers for it.
     pub(crate) fn mac_of(&self, peer: IpAddr) -> Option<MacAddr> {
         match peer.to_canonical() {
+            IpAddr::V4(ip) if self.config.mode != DhcpMode::Full => self.sockets.neighbour(ip),
             IpAddr::V4(ip) => self.responder().lease_of(self.now(), ip),
             IpAddr::V6(ip) => self.mac_of6(ip),
         }

@@ -1,6 +1,8 @@
 //! What the servers know about each machine.
 
+mod files;
 mod gate;
+mod words;
 
 pub(crate) use gate::flashed;
 
@@ -13,6 +15,7 @@ use bootgate_events::{
     ArtifactRole, AttemptId, FaultAction, FaultRule, FaultTrigger, FlashPhase, MacAddr,
 };
 use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
+use bootgate_netboot::script::LoaderKind;
 
 use crate::ArtifactName;
 
@@ -25,6 +28,9 @@ pub struct MachineConfig {
     pub boot: MachineBoot,
     /// The network boot programs for it, by firmware.
     pub nbp: Bootfiles,
+    /// The loader that boots it by its own configuration; `None`: iPXE, by its script. With another loader, an iPXE in
+    /// its ROM gets the boot program that firmware gets.
+    pub loader: Option<LoaderKind>,
     /// What is served wrongly, on purpose.
     pub faults: Vec<FaultRule>,
 }
@@ -132,6 +138,7 @@ impl MachineLookup for Machines {
         Some(BootMachine {
             netboot: armed.netboot,
             bootfiles: armed.config.nbp.clone(),
+            no_script: armed.config.loader.is_some(),
             ..BootMachine::default()
         })
     }

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+
+use bootgate_events::MacAddr;
 
 /// A future of an object-safe trait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,6 +35,12 @@ pub trait SocketSource: Send + Sync + 'static {
     /// `Unsupported` where the source has none.
     fn dhcp_replies(&self) -> BoxFuture<'_, io::Result<PacketSocket>> {
         Box::pin(async { Err(io::Error::from(io::ErrorKind::Unsupported)) })
+    }
+
+    /// The hardware address that answers for `ip` on the segment, as the kernel learned it (ARP): the machine that leased
+    /// it from somebody else. Must not block. `None` where nobody is known.
+    fn neighbour(&self, _ip: Ipv4Addr) -> Option<MacAddr> {
+        None
     }
 
     /// An IPv6 UDP socket (`IPV6_V6ONLY`) that hears only the segment's interface, bound to `bind` and in `groups`

@@ -41,6 +41,7 @@ fn machine(mac: MacAddr) -> MachineConfig {
         mac,
         boot: MachineBoot::Script(Box::new(boot)),
         nbp: Bootfiles::default(),
+        loader: None,
         faults: Vec::new(),
     }
 }

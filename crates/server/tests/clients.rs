@@ -161,6 +161,7 @@ fn udhcpc_as_firmware_is_told_its_boot_program() {
                 Some("undionly.kpxe".to_owned()),
                 Some("snponly.efi".to_owned()),
             ),
+            loader: None,
             faults: Vec::new(),
         };
         segment.server.machines().arm(machine, "nonce".into());

@@ -98,6 +98,7 @@ fn arm(server: &BootServer, folder: &Path, http: bool) {
             .map(|(code, name)| (code, name.to_owned()))
             .into_iter()
             .collect(),
+        loader: None,
         faults: Vec::new(),
     };
     server.machines().arm(machine, AttemptId::new("firmware6"));

@@ -405,6 +405,7 @@ async fn faults_reach_the_machine_they_are_for() {
         mac: common::MAC,
         boot: bootgate_server::MachineBoot::Disk,
         nbp: bootgate_server::Bootfiles::default(),
+        loader: None,
         faults: vec![
             rule(ArtifactRole::Kernel, FaultAction::NotFound),
             rule(ArtifactRole::Image, FaultAction::Corrupt),

@@ -478,6 +478,7 @@ fn a_boot_servers_answer_leaves_from_port_4011() {
             mac: A,
             boot: MachineBoot::Script(Box::new(boot)),
             nbp: Bootfiles::pc(None, Some("snponly.efi".to_owned())),
+            loader: None,
             faults: Vec::new(),
         };
         lab.machines.arm(machine, "nonce".into());

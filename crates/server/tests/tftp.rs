@@ -401,6 +401,7 @@ async fn faults_reach_the_machine_they_are_for() {
         mac: common::MAC,
         boot: MachineBoot::Disk,
         nbp: Bootfiles::default(),
+        loader: None,
         faults: vec![
             rule(ArtifactRole::Kernel, FaultAction::NotFound),
             rule(ArtifactRole::Initrd, FaultAction::Corrupt),

@@ -17,3 +17,9 @@ pub fn command_exists(name: &str) -> bool {
 pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
+
+/// Whether the environment asks for every test (`BOOTGATE_FULL=1`), not for the core set alone.
+#[must_use]
+pub fn full_run() -> bool {
+    std::env::var_os("BOOTGATE_FULL").is_some_and(|value| value == "1")
+}

@@ -5,7 +5,7 @@ mod namespaces;
 mod skip;
 pub mod uefi;
 
-pub use host::{command_exists, is_root};
+pub use host::{command_exists, full_run, is_root};
 pub use namespaces::in_namespaces;
 pub use skip::record_skip;
 
@@ -26,6 +26,16 @@ macro_rules! require_commands {
         $( if !$crate::command_exists($name) {
             $crate::skip!("`{}` is not installed", $name);
         } )+
+    };
+}
+
+/// Skips the test where only the core set is run. `./ci/test --full` sets `BOOTGATE_FULL=1` and runs everything.
+#[macro_export]
+macro_rules! require_full {
+    () => {
+        if !$crate::full_run() {
+            $crate::skip!("not in the core set: runs with ./ci/test --full");
+        }
     };
 }
 

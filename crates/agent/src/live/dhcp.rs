@@ -54,7 +54,7 @@ pub(super) fn acquire(nic: &Nic) -> Result<Address, String> {
     let found = client.run();
     let found = found.map_err(|error| format!("ask DHCP on `{}`: {error}", nic.name))?;
     Ok(Address {
-        ip: found.ip,
+        ip: found.ip.into(),
         prefix_len: found.prefix_len,
         gateway: found.gateway,
     })

@@ -1,7 +1,7 @@
 //! Messages to and from the kernel: netlink(7), rtnetlink(7).
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,9 @@ const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RTN_UNICAST: u8 = 1;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// `linux/if_addr.h`: the address is used at once. A server gave it out, and nobody else has it.
+const IFA_F_NODAD: u8 = 2;
 
 /// A socket on which the kernel tells what happens.
 #[derive(Debug)]
@@ -95,10 +98,23 @@ pub(super) fn set_up(index: u32) -> io::Result<()> {
 }
 
 /// Gives the interface an address.
-pub(super) fn add_address(index: u32, ip: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
+pub(super) fn add_address(index: u32, ip: IpAddr, prefix_len: u8) -> io::Result<()> {
     // struct ifaddrmsg: family, prefix length, flags, scope, index.
-    let mut body = vec![AF_INET, prefix_len, 0, 0];
-    body.extend(index.to_ne_bytes());
+    let begin = |family: u8, flags: u8| {
+        let mut body = vec![family, prefix_len, flags, 0];
+        body.extend(index.to_ne_bytes());
+        body
+    };
+    let ip = match ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(ip) => {
+            let mut body = begin(AF_INET6, IFA_F_NODAD);
+            attribute(&mut body, IFA_LOCAL, &ip.octets());
+            attribute(&mut body, IFA_ADDRESS, &ip.octets());
+            return request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &body);
+        }
+    };
+    let mut body = begin(AF_INET, 0);
     attribute(&mut body, IFA_LOCAL, &ip.octets());
     attribute(&mut body, IFA_ADDRESS, &ip.octets());
     let hosts = u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
@@ -116,9 +132,10 @@ pub(super) fn add_gateway(gateway: Ipv4Addr) -> io::Result<()> {
     request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &body)
 }
 
-/// Attributes here are four bytes long, so none needs padding.
-fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8; 4]) {
-    body.extend(8u16.to_ne_bytes());
+/// Attributes here are 4 or 16 bytes long, so none needs padding.
+fn attribute<const LENGTH: usize>(body: &mut Vec<u8>, kind: u16, value: &[u8; LENGTH]) {
+    let length = u16::try_from(4 + LENGTH).unwrap_or(u16::MAX);
+    body.extend(length.to_ne_bytes());
     body.extend(kind.to_ne_bytes());
     body.extend(value);
 }

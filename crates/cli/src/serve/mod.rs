@@ -13,6 +13,8 @@ mod warnings;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bootgate_server::settings::Wanted;
+
 use crate::args::{DhcpSettings, ServeArgs};
 use crate::exit::{self, INFRA, USAGE};
 use config::Settings;
@@ -84,7 +86,8 @@ fn check(path: &Path, settings: &Settings) -> ExitCode {
 /// Prints what another DHCP server must say, for each interface.
 fn dhcp_settings(resolved: &Resolved, server: DhcpSettings) -> ExitCode {
     for interface in &resolved.lab.interfaces {
-        let wanted = settings::Wanted::new(interface, &resolved.lab.architectures);
+        let lab = &resolved.lab;
+        let wanted = Wanted::new(&interface.name, &interface.server, &lab.architectures);
         exit::say(settings::show(&wanted, server).trim_end());
     }
     ExitCode::SUCCESS

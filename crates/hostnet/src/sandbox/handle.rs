@@ -232,6 +232,14 @@ impl Sandbox {
         })
     }
 
+    /// The hardware address that answers for `ip` on the segments, as the kernel learned it; `None` where it has not. Does
+    /// not ask the holder.
+    #[must_use]
+    pub fn neighbour(&self, ip: std::net::Ipv4Addr) -> Option<bootgate_events::MacAddr> {
+        let table = std::fs::read_to_string(format!("/proc/{}/net/arp", self.holder_pid())).ok()?;
+        crate::neighbours::find(&table, ip, None)
+    }
+
     /// Sends a signal to a program started by [`Sandbox::spawn`]. One that has ended already is no error.
     ///
     /// # Errors

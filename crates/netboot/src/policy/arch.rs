@@ -20,6 +20,8 @@ pub const HTTP_IA32: u16 = 15;
 pub const HTTP_X64: u16 = 16;
 /// arm64 UEFI HTTP Boot.
 pub const HTTP_ARM64: u16 = 19;
+/// arm64 U-Boot.
+pub const UBOOT_ARM64: u16 = 22;
 /// 64-bit RISC-V UEFI.
 pub const UEFI_RISCV64: u16 = 27;
 /// 64-bit LoongArch UEFI.

@@ -51,6 +51,9 @@ pub struct LinuxBoot {
     pub initrds: Vec<String>,
     /// The whole command line.
     pub cmdline: String,
+    /// Address of the server that gives out the same names by HTTP, below `/artifacts`, on port 80. GRUB fetches from
+    /// there where it can.
+    pub http: Option<String>,
 }
 
 /// The disk that a machine boots, where its firmware is a BIOS. UEFI goes on with its boot order.
@@ -120,7 +123,12 @@ fn grub(boot: &LoaderBoot) -> Result<String, ScriptError> {
     match boot {
         LoaderBoot::Linux(linux) => {
             let initrds = linux.initrds.iter();
-            let initrds = initrds.map(|name| quoted("initrd", &word("initrd", name)?));
+            let initrds = initrds.map(|name| {
+                Ok(format!(
+                    "$files{}",
+                    quoted("initrd", &word("initrd", name)?)?
+                ))
+            });
             let initrds: Vec<_> = initrds.collect::<Result<_, _>>()?;
             let initrd_line = match initrds.is_empty() {
                 true => String::new(),
@@ -130,10 +138,18 @@ fn grub(boot: &LoaderBoot) -> Result<String, ScriptError> {
             let words = words.map(|word| quoted("kernel command line", word));
             let words: Vec<_> = words.collect::<Result<_, _>>()?;
             let kernel = quoted("kernel", &word("kernel", &linux.kernel)?)?;
+            let http_line = match &linux.http {
+                Some(server) => {
+                    let server = quoted("server", &word("server", server)?)?;
+                    format!("if insmod http; then set files=(http,{server})/artifacts; fi")
+                }
+                None => String::new(),
+            };
             let values = [
                 ("kernel", kernel),
                 ("cmdline", words.join(" ")),
                 ("initrd_line", initrd_line),
+                ("http_line", http_line),
             ];
             fill(template!("grub-boot.cfg"), &values)
         }

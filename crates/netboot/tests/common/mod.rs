@@ -56,6 +56,7 @@ pub fn netboot_machine() -> BootMachine {
             Some("snponly.efi".to_owned()),
         ),
         note: "armed".to_owned(),
+        ..BootMachine::default()
     }
 }
 

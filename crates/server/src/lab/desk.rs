@@ -10,13 +10,13 @@ use bootgate_netboot::script::GRUB_SEARCH;
 
 use super::known::Known;
 use super::library::Library;
-use super::names::LoaderFile;
 use super::recorder::{Given, Mailbox, Message};
 use super::render::Words;
 use crate::BoxFuture;
 use crate::desk::{
     AgentCall, Answered, BootAsk, BootLoader, Desk, FileAsk, Generated, Refusal, Served,
 };
+use crate::loaders::LoaderFile;
 
 /// Stands where a nonce would, for a client that only asks how long its script is.
 const NO_NONCE: [u8; 16] = [0; 16];
@@ -122,21 +122,19 @@ impl LabDesk {
         let Some(file) = LoaderFile::of(&ask.name) else {
             return Generated::NotOurs;
         };
-        let (mac, loader) = match file {
-            LoaderFile::Pxelinux(mac) => (mac, BootLoader::Pxelinux),
-            LoaderFile::Grub(mac) => (mac, BootLoader::Grub),
-            LoaderFile::Extlinux => match ask.holder {
-                Some(mac) => (mac, BootLoader::Uboot),
-                None => return Generated::Absent,
-            },
-            LoaderFile::GrubSearch => {
-                return Generated::File(Served {
-                    bytes: GRUB_SEARCH.into(),
-                    mac: ask.holder,
-                    told: None,
-                });
-            }
-            LoaderFile::Other => return Generated::Absent,
+        // A board's own script is a file of the operator's, or it has none.
+        if file == LoaderFile::UbootScript {
+            return Generated::NotOurs;
+        }
+        if file == LoaderFile::GrubSearch {
+            return Generated::File(Served {
+                bytes: GRUB_SEARCH.into(),
+                mac: ask.holder,
+                told: None,
+            });
+        }
+        let Some((mac, loader)) = file.machine(ask.holder) else {
+            return Generated::Absent;
         };
         if let Some(holder) = ask.holder.filter(|holder| *holder != mac) {
             let reason = format!("the configuration is for {mac}, and {holder} asks for it");

@@ -169,6 +169,7 @@ impl MachineLookup for Known {
             netboot: !self.silent(&next),
             bootfiles: Bootfiles::default(),
             note,
+            ..BootMachine::default()
         })
     }
 

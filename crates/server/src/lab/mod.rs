@@ -10,7 +10,6 @@ mod desk;
 mod explain;
 mod known;
 mod library;
-mod names;
 mod recorder;
 mod render;
 

@@ -1,6 +1,6 @@
 //! From a decision to the words of a loader.
 
-use bootgate_api::{BootPlan, FlashPlan, Machine, Nonce, cmdline, paths};
+use bootgate_api::{BootPlan, FlashPlan, Machine, Nonce, paths};
 use bootgate_events::{AttemptId, Protocol};
 use bootgate_netboot::script::{
     Initrd, IpxeScript, LinuxBoot, LoaderBoot, LoaderKind, LocalDrive, render_exit, render_install,
@@ -12,6 +12,7 @@ use super::decide::{Next, local_drive};
 use super::library::{Kernel, Library};
 use crate::ArtifactName;
 use crate::desk::BootLoader;
+use crate::loaders::{agent_cmdline, file_path, http_server};
 
 /// Everything that a script is made of.
 pub(super) struct Words<'a> {
@@ -217,15 +218,12 @@ impl Words<'_> {
 
     fn loader_boot(&self, protocol: Protocol) -> Result<LoaderBoot, RenderError> {
         let linux = |kernel: &Kernel, cmdline: String| {
-            // A loader asks where its configuration came from. By TFTP, files have no folder before their names.
-            let path = |name: &ArtifactName| match protocol {
-                Protocol::Tftp => format!("/{name}"),
-                Protocol::Http => paths::artifact(name.as_str()),
-            };
+            let path = |name: &ArtifactName| file_path(name, protocol);
             LoaderBoot::Linux(LinuxBoot {
                 kernel: path(&kernel.kernel),
                 initrds: kernel.initrds.iter().map(path).collect(),
                 cmdline,
+                http: http_server(protocol, self.server_url),
             })
         };
         Ok(match self.next {
@@ -249,22 +247,7 @@ impl Words<'_> {
         })
     }
 
-    /// What the agent needs to know. Its address it asks for itself: a loader cannot put it there.
     fn agent_cmdline(&self, own: &str) -> String {
-        let Self {
-            nonce, server_url, ..
-        } = self;
-        let agent = format!(
-            "{}={} {}={server_url} {}={}",
-            cmdline::NONCE,
-            nonce.as_str(),
-            cmdline::SERVER,
-            cmdline::MAC,
-            self.machine.mac
-        );
-        match own {
-            "" => agent,
-            own => format!("{own} {agent}"),
-        }
+        agent_cmdline(own, &self.attempt(), self.server_url, self.machine.mac)
     }
 }

@@ -2,17 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use bootgate_api::{BootPlan, Completion, paths};
+use bootgate_api::{BootPlan, Completion};
 use bootgate_events::{ArtifactRole, AttemptId, ByteRange, EventKind, FaultAction, MacAddr, Stage};
-use bootgate_netboot::script::{
-    Initrd, IpxeScript, ScriptError, render_autoexec, render_custom, render_exit, render_ipxe,
-};
 
-use super::{Armed, MachineBoot, Machines, ScriptBoot};
+use super::words::words;
+use super::{Armed, MachineBoot, Machines};
+use crate::BoxFuture;
 use crate::desk::{
     AgentCall, Answer, Answered, BootAsk, Desk, FileAsk, Generated, Refusal, Saying, Served,
 };
-use crate::{ArtifactName, BoxFuture};
 
 /// Shortest time between two progress events of one phase of one attempt; the last one of a phase is always told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -31,7 +29,7 @@ impl Desk for Machines {
     }
 
     fn generated(&self, ask: FileAsk) -> BoxFuture<'_, Generated> {
-        Box::pin(std::future::ready(self.beside_nbp(&ask)))
+        Box::pin(std::future::ready(self.file(ask)))
     }
 
     fn call(&self, call: AgentCall) -> BoxFuture<'_, Result<Answered, Refusal>> {
@@ -39,51 +37,24 @@ impl Desk for Machines {
     }
 }
 
-/// The script that iPXE since 2021 looks for beside its UEFI program, before its prompt and any DHCP of its own.
-const AUTOEXEC: &str = "autoexec.ipxe";
-
 impl Machines {
-    /// The script that leads iPXE to the machine's own one, for who boots over the network.
-    fn beside_nbp(&self, ask: &FileAsk) -> Generated {
-        if ask.name.rsplit('/').next() != Some(AUTOEXEC) {
-            return Generated::NotOurs;
-        }
-        let machines = self.lock();
-        let boots = |mac: &MacAddr| machines.get(mac).is_some_and(|armed| armed.netboot);
-        let Some(mac) = ask.holder.filter(boots) else {
-            return Generated::Absent;
-        };
-        match render_autoexec(port(&ask.server_url)) {
-            Ok(text) => Generated::File(Served {
-                bytes: text.into(),
-                mac: Some(mac),
-                told: None,
-            }),
-            Err(error) => Generated::Refused(Refusal::new(500, error.to_string())),
-        }
-    }
-
-    fn script(&self, ask: &BootAsk) -> Result<Served, Refusal> {
+    pub(super) fn script(&self, ask: &BootAsk) -> Result<Served, Refusal> {
         let mac = ask.mac;
         let mut machines = self.lock();
         let Some(armed) = machines.get_mut(&mac) else {
             return Err(Refusal::new(404, format!("{mac} is not known here")));
         };
-        let broken = |error: ScriptError| Refusal::new(500, error.to_string());
-        let (MachineBoot::Script(boot), true) = (&armed.config.boot, armed.netboot) else {
-            let text = render_exit("nothing to boot from the network").map_err(broken)?;
+        let text = words(armed, ask).map_err(|error| Refusal {
+            mac: Some(mac),
+            ..Refusal::new(500, error.to_string())
+        })?;
+        if !armed.netboot {
             return Ok(Served {
                 bytes: text.into(),
                 mac: Some(mac),
                 told: None,
             });
-        };
-        let script = ipxe_script(boot, &armed.attempt, &ask.server_url);
-        let text = match &boot.custom_script {
-            Some(template) => render_custom(template, &script),
-            None => render_ipxe(&script),
-        };
-        let text = text.map_err(broken)?;
+        }
         let earlier = armed.scripts_served;
         if ask.give {
             armed.scripts_served += 1;
@@ -114,12 +85,6 @@ impl Machines {
             told,
         })
     }
-}
-
-/// The port in a server's base URL.
-fn port(server_url: &str) -> u16 {
-    let last = server_url.rsplit(':').next();
-    last.and_then(|port| port.parse().ok()).unwrap_or(80)
 }
 
 fn answer(armed: &mut Armed, what: Saying) -> Result<(Answer, Option<EventKind>), Refusal> {
@@ -238,22 +203,5 @@ impl Refusal {
             error,
         }));
         refusal
-    }
-}
-
-fn ipxe_script(boot: &ScriptBoot, nonce: &AttemptId, server_url: &str) -> IpxeScript {
-    let url = |name: &ArtifactName| format!("{server_url}{}", paths::artifact(name.as_str()));
-    let initrds = boot.initrds.iter().enumerate();
-    IpxeScript {
-        kernel_url: url(&boot.kernel),
-        initrds: initrds
-            .map(|(index, name)| Initrd {
-                name: format!("initrd{index}"),
-                url: url(name),
-            })
-            .collect(),
-        cmdline: boot.cmdline.clone(),
-        nonce: nonce.clone(),
-        server_url: server_url.to_owned(),
     }
 }

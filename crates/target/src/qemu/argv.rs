@@ -115,7 +115,15 @@ pub(crate) fn cpu(arch: Arch, accel: Accel) -> &'static str {
 
 fn firmware(line: &mut Line, config: &QemuConfig, boot: BootSource, flash: &Flash) {
     // Only devices with a boot index are tried: no floppy, no leftover option ROM.
-    line.push("-boot", "menu=off,strict=on");
+    // Over IPv6, EDK2's HTTP Boot gives up at once while the interface's link-local address is not ready, a second or two
+    // after its driver was started. The wait for a key comes between the two.
+    line.push(
+        "-boot",
+        match config.boot {
+            FirmwareBoot::Http6 => "menu=on,splash-time=4000,strict=on",
+            _ => "menu=off,strict=on",
+        },
+    );
     let mut chip = |node: &str, path: &Path, options: Value| {
         let mut chip = json!({ "driver": "file", "node-name": node, "filename": text(path) });
         merge(&mut chip, options);

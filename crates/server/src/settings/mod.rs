@@ -7,42 +7,44 @@ use std::net::Ipv4Addr;
 
 use bootgate_netboot::dhcp::SubnetConfig;
 use bootgate_netboot::policy::{ArchTable, Transport};
-use bootgate_server::lab::LabInterface;
 
-use crate::args::DhcpSettings;
+use crate::ServerConfig;
+
+pub use appliance::{opnsense, unifi, windows};
+pub use files::{dnsmasq, isc, kea};
 
 /// What the other DHCP server must say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// The interface, for people.
-    pub(super) interface: String,
+    pub interface: String,
     /// The boot server's address.
-    pub(super) address: Ipv4Addr,
+    pub address: Ipv4Addr,
     /// The address of the network it is in.
-    pub(super) network: Ipv4Addr,
+    pub network: Ipv4Addr,
     /// `http://ADDRESS`, with the port where it is not 80.
-    pub(super) base: String,
+    pub base: String,
     /// Network boot programs, by what they are for.
-    pub(super) programs: Vec<Program>,
+    pub programs: Vec<Program>,
 }
 
 /// A network boot program for some architectures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Program {
+pub struct Program {
     /// The architectures' name, for people.
-    pub(super) name: String,
+    pub name: String,
     /// Codes of option 93.
-    pub(super) codes: Vec<u16>,
+    pub codes: Vec<u16>,
     /// Path on the TFTP server; a URL for UEFI HTTP Boot.
-    pub(super) file: String,
+    pub file: String,
     /// Whether it is fetched by HTTP: the client then drops every offer without option 60 = `HTTPClient`.
-    pub(super) http: bool,
+    pub http: bool,
 }
 
 impl Wanted {
-    /// What an interface's clients must be told.
-    pub(super) fn new(interface: &LabInterface, table: &ArchTable) -> Self {
-        let served = &interface.server;
+    /// What the clients of the interface `name` must be told, which `served` serves, with the boot programs of `table`.
+    #[must_use]
+    pub fn new(name: &str, served: &ServerConfig, table: &ArchTable) -> Self {
         let (address, tftp) = (served.server_ip, served.services.tftp);
         let net = SubnetConfig::new(address, served.prefix_len, address..=address);
         let base = match served.http_port {
@@ -78,7 +80,7 @@ impl Wanted {
             }
         }
         Self {
-            interface: interface.name.clone(),
+            interface: name.to_owned(),
             address,
             network: net.first(),
             base,
@@ -87,32 +89,8 @@ impl Wanted {
     }
 
     /// The boot script of the machine that asks. iPXE puts its own address in the place of `${mac}`.
-    fn script(&self) -> String {
+    #[must_use]
+    pub fn script(&self) -> String {
         format!("{}/boot/${{mac}}/boot.ipxe", self.base)
-    }
-}
-
-/// The settings for one server, as text to copy.
-pub(super) fn show(wanted: &Wanted, server: DhcpSettings) -> String {
-    let one = |title: &str, text: String| format!("{title}\n\n{}\n", text.trim_end());
-    match server {
-        DhcpSettings::All => {
-            let all = [
-                ("== dnsmasq ==", DhcpSettings::Dnsmasq),
-                ("== ISC dhcpd ==", DhcpSettings::Isc),
-                ("== Kea ==", DhcpSettings::Kea),
-                ("== Windows Server ==", DhcpSettings::Windows),
-                ("== OPNsense ==", DhcpSettings::Opnsense),
-                ("== UniFi ==", DhcpSettings::Unifi),
-            ];
-            let texts = all.map(|(title, server)| one(title, show(wanted, server)));
-            texts.join("\n")
-        }
-        DhcpSettings::Dnsmasq => files::dnsmasq(wanted),
-        DhcpSettings::Isc => files::isc(wanted),
-        DhcpSettings::Kea => files::kea(wanted),
-        DhcpSettings::Windows => appliance::windows(wanted),
-        DhcpSettings::Opnsense => appliance::opnsense(wanted),
-        DhcpSettings::Unifi => appliance::unifi(wanted),
     }
 }

@@ -7,7 +7,8 @@ use super::{Program, Wanted};
 
 /// dnsmasq: iPXE is told by its user class (option 77) or its encapsulated options (175), and never gets a program,
 /// so that it cannot load itself for ever.
-pub(super) fn dnsmasq(wanted: &Wanted) -> String {
+#[must_use]
+pub fn dnsmasq(wanted: &Wanted) -> String {
     let address = wanted.address;
     let mut text = format!(
         "# Network boot from {address} ({}): put this into /etc/dnsmasq.d/bootgate.conf and restart dnsmasq.\n\
@@ -35,7 +36,8 @@ pub(super) fn dnsmasq(wanted: &Wanted) -> String {
 }
 
 /// ISC dhcpd (dhcpd.conf(5), dhcp-eval(5)).
-pub(super) fn isc(wanted: &Wanted) -> String {
+#[must_use]
+pub fn isc(wanted: &Wanted) -> String {
     let mut text = format!(
         "# Network boot from {} ({}): put this into dhcpd.conf, outside of all subnets or inside of one.\n\
          option bootgate-arch code 93 = unsigned integer 16;\n\
@@ -67,7 +69,8 @@ pub(super) fn isc(wanted: &Wanted) -> String {
 }
 
 /// Kea: client classes, the first one for iPXE and the others for what is not iPXE.
-pub(super) fn kea(wanted: &Wanted) -> String {
+#[must_use]
+pub fn kea(wanted: &Wanted) -> String {
     let address = wanted.address.to_string();
     let mut classes = vec![json!({
         "name": "bootgate-ipxe",

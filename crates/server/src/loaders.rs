@@ -1,10 +1,15 @@
-//! The names by which loaders ask for their configuration.
+//! Loaders other than iPXE: the names by which they ask for their configuration, and how it names files and tells the
+//! agent what it needs.
 
-use bootgate_events::MacAddr;
+use bootgate_api::{cmdline, paths};
+use bootgate_events::{AttemptId, MacAddr, Protocol};
+
+use crate::ArtifactName;
+use crate::desk::BootLoader;
 
 /// What a loader asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LoaderFile {
+pub(crate) enum LoaderFile {
     /// `pxelinux.cfg/01-MAC`: PXELINUX, and U-Boot's `pxe`.
     Pxelinux(MacAddr),
     /// `grub.cfg-01-MAC`.
@@ -13,13 +18,15 @@ pub(super) enum LoaderFile {
     GrubSearch,
     /// `extlinux/extlinux.conf`, of whoever asks: U-Boot's `sysboot` and standard boot.
     Extlinux,
+    /// `boot.scr.uimg`: the script that U-Boot's distribution boot asks for.
+    UbootScript,
     /// Another name that a loader tries before or after one of these.
     Other,
 }
 
 impl LoaderFile {
     /// Reads a path, with or without folders before the name; `None` where no loader asks so.
-    pub(super) fn of(path: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str) -> Option<Self> {
         let path = path.replace('\\', "/");
         let mut parts = path.rsplit('/').filter(|part| !part.is_empty());
         let name = parts.next()?;
@@ -33,12 +40,63 @@ impl LoaderFile {
         if folder == Some("extlinux") && name == "extlinux.conf" {
             return Some(Self::Extlinux);
         }
+        if name == "boot.scr.uimg" {
+            return Some(Self::UbootScript);
+        }
         if name == "grub.cfg" {
             return Some(Self::GrubSearch);
         }
         let rest = name.strip_prefix("grub.cfg-")?;
         let mac = rest.strip_prefix("01-").and_then(|mac| mac.parse().ok());
         Some(mac.map_or(Self::Other, Self::Grub))
+    }
+
+    /// Whose configuration it is and which program reads it; `None` where it is no machine's. `holder` is the machine
+    /// that asks.
+    pub(crate) fn machine(self, holder: Option<MacAddr>) -> Option<(MacAddr, BootLoader)> {
+        match self {
+            Self::Pxelinux(mac) => Some((mac, BootLoader::Pxelinux)),
+            Self::Grub(mac) => Some((mac, BootLoader::Grub)),
+            Self::Extlinux => Some((holder?, BootLoader::Uboot)),
+            Self::GrubSearch | Self::UbootScript | Self::Other => None,
+        }
+    }
+}
+
+/// A file's name as a loader is to ask for it, where its configuration came from. By TFTP, files have no folder before
+/// their names.
+pub(crate) fn file_path(name: &ArtifactName, protocol: Protocol) -> String {
+    match protocol {
+        Protocol::Tftp => format!("/{name}"),
+        Protocol::Http => paths::artifact(name.as_str()),
+    }
+}
+
+/// The server from which a loader that asked by TFTP may take large files by HTTP: GRUB names none with a port, and the
+/// ones of IPv6 not alike in all versions.
+pub(crate) fn http_server(protocol: Protocol, server_url: &str) -> Option<String> {
+    let address = server_url.strip_prefix("http://")?;
+    let plain = protocol == Protocol::Tftp && !address.contains(':');
+    plain.then(|| address.to_owned())
+}
+
+/// A kernel command line with what the agent needs to know. Its address it asks for itself: a loader cannot put it
+/// there.
+pub(crate) fn agent_cmdline(
+    own: &str,
+    nonce: &AttemptId,
+    server_url: &str,
+    mac: MacAddr,
+) -> String {
+    let agent = format!(
+        "{}={nonce} {}={server_url} {}={mac}",
+        cmdline::NONCE,
+        cmdline::SERVER,
+        cmdline::MAC,
+    );
+    match own {
+        "" => agent,
+        own => format!("{own} {agent}"),
     }
 }
 
@@ -84,7 +142,8 @@ mod tests {
             ),
             ("grub/grub.cfg", Some(LoaderFile::GrubSearch)),
             ("extlinux/extlinux.conf", Some(LoaderFile::Extlinux)),
-            ("boot.scr.uimg", None),
+            ("boot.scr.uimg", Some(LoaderFile::UbootScript)),
+            ("boot.scr", None),
             ("grub/x86_64-efi/command.lst", None),
             ("01-52-54-00-12-34-56", None),
             ("", None),

@@ -6,7 +6,8 @@ use super::{Program, Wanted};
 
 /// Windows Server: vendor classes and policies by PowerShell. A client that fits several policies gets what the first
 /// one says, so that iPXE's stands first. Single quotes keep `${mac}` as it is.
-pub(super) fn windows(wanted: &Wanted) -> String {
+#[must_use]
+pub fn windows(wanted: &Wanted) -> String {
     let address = wanted.address;
     let mut text = format!(
         "# Network boot from {address} ({}): run in PowerShell as administrator of the DHCP server.\n\
@@ -68,7 +69,8 @@ fn program(wanted: &Wanted, code: u16) -> Option<&Program> {
 }
 
 /// OPNsense names one program for each kind of firmware.
-pub(super) fn opnsense(wanted: &Wanted) -> String {
+#[must_use]
+pub fn opnsense(wanted: &Wanted) -> String {
     let file = |code: u16| program(wanted, code).map_or("(leave empty)", |program| &program.file);
     let (address, script) = (wanted.address, wanted.script());
     let mut text = format!(
@@ -103,7 +105,8 @@ pub(super) fn opnsense(wanted: &Wanted) -> String {
 }
 
 /// UniFi names one program for all machines.
-pub(super) fn unifi(wanted: &Wanted) -> String {
+#[must_use]
+pub fn unifi(wanted: &Wanted) -> String {
     let mut text = format!(
         "Network boot from {} ({}).\n\n\
          A UniFi gateway names one boot file for all machines: not one for each kind of firmware, and none for iPXE, which\n\
