@@ -273,6 +273,16 @@ fn only_who_leased_an_ipv6_address_gets_a_script_and_another_server_is_named() {
             assert!(by.contains("00030001020202020209"), "{by}");
             Some(())
         });
+        // What an operator sees of it.
+        let status = lab.bootgate(&["status"]);
+        for part in [" ra ", " dhcp6 ", "[::]:547"] {
+            assert!(status.contains(part), "`{part}` in {status}");
+        }
+        let explained = lab.bootgate(&["explain", MAC, "--as", "ip=6,arch=7"]);
+        assert!(
+            explained.contains("bootfile-url `tftp://[fd00:77::1]/"),
+            "{explained}"
+        );
         assert_eq!(script_from(&address), "200", "it was not ours to end");
         lab.bootgate(&["lease", "forget", &address]);
         assert_eq!(script_from(&address), "403", "forgotten");
