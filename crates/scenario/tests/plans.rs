@@ -11,7 +11,7 @@ use bootgate_events::{
 };
 use bootgate_scenario::fold::Fold;
 use bootgate_scenario::{
-    Driver, Files, Platform, ImageFormat, NicRom, Payload, Plan, ScenarioError, load, load_lab,
+    Driver, Files, ImageFormat, NicRom, Payload, Plan, Platform, ScenarioError, load, load_lab,
     parse, parse_lab,
 };
 
