@@ -157,7 +157,7 @@ pub struct Machine {
     /// Whether its next boot is its disk's, whatever the mode says: the boot after a flash in `flash-always`.
     #[serde(default)]
     pub local_next: bool,
-    /// Flashes in a row that did not complete.
+    /// Flashes in a row that did not complete, or installations that did not say that they are done.
     #[serde(default)]
     pub failed_flashes: u32,
     /// Free words for searching and for templates.

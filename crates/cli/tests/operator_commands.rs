@@ -350,7 +350,9 @@ fn a_copy_goes_there_and_back() {
     let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "a copy holds secrets too");
     let (code, told) = state.run(&["state", "backup", copy.to_str().unwrap()]);
-    assert_ne!(code, 0, "{told}");
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("is there already"), "{told}");
+    assert!(told.contains("hint: name a file"), "{told}");
 
     // Not under a server's feet.
     assert_eq!(state.run(&["machine", "forget", "node1"]).0, 0);
