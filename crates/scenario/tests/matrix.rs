@@ -140,6 +140,16 @@ fn pairs_need_fewer_cells_and_the_same_ones_each_time() {
     let first = names(&cells(matrix));
     assert_eq!(first, names(&cells(matrix)));
     assert!((9..=12).contains(&first.len()), "{first:?}");
+    for firmware in ["bios+", "uefi+", "uefi-http+"] {
+        let count = first
+            .iter()
+            .filter(|name| name.starts_with(firmware))
+            .count();
+        assert!(
+            (3..=4).contains(&count),
+            "{count} of {firmware} in {first:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A few cells in place of all of them.
 
+use std::cmp::Reverse;
+
 /// Says whether a cell is not wanted: one value's index for each axis.
 pub type Forbidden<'a> = dyn Fn(&[usize]) -> bool + 'a;
 
@@ -34,8 +36,9 @@ fn pairs(cell: &[usize]) -> impl Iterator<Item = Pair> {
 /// Cells in which every pair of values of any two axes occurs that occurs in a cell which is not forbidden. `given`
 /// are cells that are there anyway; they are not in the answer.
 ///
-/// The cell with the most new pairs is taken each time, the first of these in the order of the product: the same axes
-/// give the same cells, and about as few as are needed. The answer is in the order of the product.
+/// The cell with the most new pairs is taken each time; of several, the one whose values were taken least, so that no
+/// value has most of the cells; of these the first in the order of the product. The same axes give the same cells, and
+/// about as few as are needed. The answer is in the order of the product.
 #[must_use]
 pub fn pairwise(
     sizes: &[usize],
@@ -49,19 +52,23 @@ pub fn pairwise(
         left.remove(&pair);
     }
     let mut picked = vec![false; all.len()];
+    let mut taken: Vec<Vec<usize>> = sizes.iter().map(|size| vec![0; *size]).collect();
     while !left.is_empty() {
         let news = |cell: &[usize]| pairs(cell).filter(|pair| left.contains(pair)).count();
-        let mut best = (0, 0);
-        for (index, cell) in all.iter().enumerate() {
-            let count = news(cell);
-            if count > best.1 {
-                best = (index, count);
-            }
-        }
-        let (index, count) = best;
+        let uses = |cell: &[usize]| -> usize {
+            let values = taken.iter().zip(cell);
+            values.map(|(uses, value)| uses[*value]).sum()
+        };
+        let ranks = all.iter().enumerate().map(|(index, cell)| {
+            let rank = (news(cell), Reverse(uses(cell)), Reverse(index));
+            (rank, index)
+        });
         // Each pair that is left occurs in a cell, so that there is always one with news.
-        if count == 0 {
+        let Some(((1.., ..), index)) = ranks.max() else {
             break;
+        };
+        for (uses, value) in taken.iter_mut().zip(&all[index]) {
+            uses[*value] += 1;
         }
         picked[index] = true;
         for pair in pairs(&all[index]) {
