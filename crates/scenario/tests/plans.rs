@@ -370,7 +370,7 @@ fn the_scenarios_that_must_fail_are_good_ones() {
         .read_dir()
         .unwrap()
         .collect();
-    assert_eq!(files.len(), 6);
+    assert_eq!(files.len(), 7);
     for file in files {
         let name = format!("failing/{}", file.unwrap().file_name().to_string_lossy());
         let plan = fixture(&name);

@@ -141,7 +141,9 @@ fn grub(boot: &LoaderBoot) -> Result<String, ScriptError> {
             let http_line = match &linux.http {
                 Some(server) => {
                     let server = quoted("server", &word("server", server)?)?;
-                    format!("if insmod http; then set files=(http,{server})/artifacts; fi")
+                    let files = format!("(http,{server})/artifacts");
+                    // `insmod` never fails, and `-f` lists a folder, which HTTP cannot. Every server has this file.
+                    format!("if [ -s {files}/grub/grub.cfg ]; then set files={files}; fi")
                 }
                 None => String::new(),
             };
