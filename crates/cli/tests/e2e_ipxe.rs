@@ -141,7 +141,9 @@ fn bios_boots_by_one_file() {
         let mut foreign = Foreign::start(media.path(), &[&named]);
         let folder = foreign.lab.folder.path().to_owned();
         // QEMU's own ROM, which does as it is told by DHCP.
-        let vm = Vm::start("qemu-system-x86_64", &pc("bios", &folder, ""));
+        let mut vm = Vm::start("qemu-system-x86_64", &pc("bios", &folder, ""));
+        vm.wait_for("PXELINUX");
+        vm.wait_for("iPXE initialising");
         foreign.assert_boots(vm);
     });
     assert!(ran);
@@ -206,15 +208,14 @@ fn boots_from_the_image(firmware: &str, device: &str) {
             ",romfile= -drive if=none,id=medium,format=raw,readonly=on,file={} {device}",
             media.path().join("bootgate.iso").display()
         );
-        let line = pc(firmware, &folder, &drive).replace(",bootindex=1", ",bootindex=2");
-        let vm = Vm::start("qemu-system-x86_64", &line);
+        let vm = Vm::start("qemu-system-x86_64", &pc(firmware, &folder, &drive));
         foreign.assert_boots(vm);
     });
     assert!(ran);
 }
 
-const CD: &str = "-device ide-cd,drive=medium,bootindex=1";
-const USB: &str = "-device qemu-xhci -device usb-storage,drive=medium,bootindex=1";
+const CD: &str = "-device ide-cd,drive=medium,bootindex=0";
+const USB: &str = "-device qemu-xhci -device usb-storage,drive=medium,bootindex=0";
 
 #[test]
 fn bios_boots_from_the_cd() {
@@ -228,7 +229,7 @@ fn bios_boots_from_the_stick_with_a_dead_card_first() {
     require_root!();
     require_commands!("qemu-system-x86_64", "ip", "dnsmasq", "apt-get", "dpkg-deb");
     // A card on a wire of its own, which a machine sees before the other one.
-    let dead = "-netdev hubport,id=dead,hubid=7 -device virtio-net-pci,netdev=dead,mac=52:54:00:00:00:01,addr=1,romfile=";
+    let dead = "-vga none -netdev hubport,id=dead,hubid=7 -device virtio-net-pci,netdev=dead,mac=52:54:00:00:00:01,addr=1,romfile=";
     boots_from_the_image("bios", &format!("{USB} {dead}"));
 }
 
@@ -275,7 +276,7 @@ fn arm64_boots_from_the_stick() {
         let line = format!(
             "-M virt -cpu cortex-a57 -m 512 -nographic -no-user-config \
              -drive if=pflash,format=raw,readonly=on,file={firmware} -drive if=pflash,format=raw,file={} \
-             -netdev tap,id=n,ifname={IFACE},script=no,downscript=no -device virtio-net-pci,netdev=n,mac={MAC},romfile=,bootindex=2 \
+             -netdev tap,id=n,ifname={IFACE},script=no,downscript=no -device virtio-net-pci,netdev=n,mac={MAC},romfile=,bootindex=1 \
              -drive if=none,id=medium,format=raw,readonly=on,file={} {USB}",
             vars.display(),
             media.path().join("bootgate.iso").display()

@@ -135,6 +135,8 @@ fn debians_package_makes_all_there_is() {
             // Each says the same version in its own way; for one that says none, it is the package's.
             assert_eq!(file.version, version, "{}", file.path);
         }
+        let pxelinux = manifest.file(Role::Pxelinux).expect("pxelinux");
+        assert!(pxelinux.made_from.is_some(), "it is told its configuration");
         assert_eq!(
             fs::read_to_string(loaded.script()).expect("the script"),
             script(80)
@@ -262,12 +264,20 @@ fn the_image_is_read_by_others() {
     assert!(files[Path::new("IPXE.LKRN")] == lkrn);
     assert_eq!(files[Path::new("AUTOEXEC.IPXE")], script(80).into_bytes());
     run(Command::new("fsck.fat").arg("-vn").arg(out.join("EFI.IMG")));
+    assert_eq!(
+        files[Path::new("ISOLINUX.CFG")],
+        files_of(&made, Role::PxelinuxConfig)
+    );
     // The partition table says where it is.
     let bytes = fs::read(&iso).expect("the image");
     let start = u32::from_le_bytes(bytes[454..458].try_into().expect("four bytes")) as usize * 512;
     let esp = &files[Path::new("EFI.IMG")];
     assert_eq!((bytes[446], bytes[450]), (0x80, 0xef));
     assert!(bytes[start..start + esp.len()] == **esp);
+}
+
+fn files_of(made: &Prepared, role: Role) -> Vec<u8> {
+    fs::read(made.file(role).expect("a file")).expect("its bytes")
 }
 
 fn run(command: &mut Command) {

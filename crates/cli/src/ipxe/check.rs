@@ -19,6 +19,10 @@ use crate::table::{Style, Table};
 /// a script and no program.
 const HOST_LKRN: &str = "/usr/lib/ipxe/ipxe.lkrn";
 
+/// A check asks whether, not how fast: several DHCP exchanges and a prompt are in one stage here.
+const DEADLINES: &str = "timeout = \"400s\"\n\n[deadlines]\nfirmware = \"120s\"\ndhcp = \"120s\"\nnbp = \"90s\"\n\
+                         ipxe = \"90s\"\nscript = \"60s\"\n";
+
 /// A file that is looked at.
 struct Subject {
     name: String,
@@ -339,7 +343,7 @@ fn scenario(machine: &Machine, word: &str, folder: &Path, program: &Path) -> Str
     let arguments: Vec<String> = arguments
         .map(|argument| serde_json::Value::from(argument.replace("{work}", &work)).to_string())
         .collect();
-    let mut text = String::from("[boot]\n");
+    let mut text = format!("{DEADLINES}\n[boot]\n");
     text += &format!("script = {}\n", quoted(&folder.join("check.ipxe")));
     // Beside the program, where iPXE looks for it.
     let mut files = vec![quoted(&folder.join(ipxe::SCRIPT))];

@@ -78,7 +78,43 @@ pub(crate) fn build(
         add(&volume, path, content)?;
     }
     volume.unmount()?;
-    Ok(image.into_inner())
+    let mut bytes = image.into_inner();
+    for folder in bytes.chunks_exact_mut(usize::from(sector_size)) {
+        first_entries(folder);
+    }
+    Ok(bytes)
+}
+
+/// One entry of a folder.
+const ENTRY: usize = 32;
+
+/// Gives a folder's first two entries, `.` and `..`, the first two places, as the specification asks (section 6.5). The
+/// writer puts entries for long names before them, which checkers and some readers refuse.
+fn first_entries(sector: &mut [u8]) {
+    let long = |at: usize| {
+        let entry = &sector[at * ENTRY..(at + 1) * ENTRY];
+        entry[..3] == *b"A.\0" && entry[11] == 0x0f
+    };
+    let short = |at: usize, name: &[u8; 11]| {
+        let entry = &sector[at * ENTRY..(at + 1) * ENTRY];
+        entry[..11] == *name && entry[11] == 0x10
+    };
+    let of_writer = long(0)
+        && short(1, b".          ")
+        && sector[2 * ENTRY..2 * ENTRY + 3] == *b"A.\0"
+        && short(3, b"..         ");
+    if !of_writer {
+        return;
+    }
+    let end = sector.len() - ENTRY;
+    // In a folder that goes on in other sectors, what is free must not look like its end.
+    let free = if sector[end] == 0 { 0 } else { 0xe5 };
+    sector.copy_within(ENTRY..2 * ENTRY, 0);
+    sector.copy_within(3 * ENTRY..4 * ENTRY, ENTRY);
+    sector.copy_within(4 * ENTRY.., 2 * ENTRY);
+    sector[end - ENTRY..].fill(0);
+    sector[end - ENTRY] = free;
+    sector[end] = free;
 }
 
 fn add(volume: &Volume<'_>, path: &str, content: &[u8]) -> io::Result<()> {

@@ -64,6 +64,9 @@ pub struct FileFact {
     /// The source it came from; absent where it was made here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// SHA-256 of the source's file, where it was changed: pxelinux.0 is told its configuration's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<String>,
     /// What iPXE says it is: its version, or its package's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

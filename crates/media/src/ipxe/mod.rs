@@ -17,6 +17,7 @@ mod fetch;
 mod hybrid;
 mod inspect;
 mod manifest;
+mod pxelinux;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ use source::{Found, Parts};
 pub const SCRIPT: &str = "autoexec.ipxe";
 /// The hybrid CD and USB image's name.
 pub const ISO: &str = "bootgate.iso";
-/// Where pxelinux finds what to do, after files for single machines.
+/// Where pxelinux finds what to do; pxelinux.0 is made to ask for it first.
 pub const PXELINUX_CONFIG: &str = "pxelinux.cfg/default";
 
 /// The script, with its place for the port.
@@ -150,15 +151,19 @@ pub fn prepare(sources: &Sources, port: u16, out: &Path) -> Result<Prepared, Med
     }
     let script = script(port);
     made.push((Role::Script, script.clone().into_bytes()));
-    made.extend(pxelinux(&parts, &mut manifest.notes));
+    made.extend(one_file(&parts, &mut manifest.notes));
     match hybrid::build(&parts, &script, &mut manifest.notes) {
         Ok(iso) => made.extend(iso.map(|iso| (Role::Iso, iso))),
         Err(message) => return Err(MediaError::input("build", &out.join(ISO), message)),
     }
     for (role, bytes) in &made {
         if manifest.file(*role).is_none() {
-            let source = parts.found.get(role).map(|found| found.source.clone());
-            manifest.files.push(fact(*role, bytes, source));
+            let found = parts.found.get(role);
+            let mut fact = fact(*role, bytes, found.map(|found| found.source.clone()));
+            fact.made_from = found
+                .map(|found| digest::sha256(&found.bytes).to_string())
+                .filter(|sha256| *sha256 != fact.sha256);
+            manifest.files.push(fact);
         }
     }
     manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -223,6 +228,7 @@ fn fact(role: Role, bytes: &[u8], source: Option<String>) -> FileFact {
         sha256: digest::sha256(bytes).to_string(),
         size: bytes.len() as u64,
         source,
+        made_from: None,
         version: None,
         format: None,
         arch: None,
@@ -231,7 +237,7 @@ fn fact(role: Role, bytes: &[u8], source: Option<String>) -> FileFact {
 }
 
 /// The parts for BIOS by one boot file, where all are there.
-fn pxelinux(parts: &Parts, notes: &mut Vec<String>) -> Vec<(Role, Vec<u8>)> {
+fn one_file(parts: &Parts, notes: &mut Vec<String>) -> Vec<(Role, Vec<u8>)> {
     let needed = [Role::Pxelinux, Role::Ldlinux];
     if parts.bytes(Role::BiosLkrn).is_none() {
         if parts.bytes(Role::BiosUndionly).is_some() {
@@ -253,6 +259,13 @@ fn pxelinux(parts: &Parts, notes: &mut Vec<String>) -> Vec<(Role, Vec<u8>)> {
     let found = needed.into_iter();
     let found = found.filter_map(|role| Some((role, parts.bytes(role)?.to_vec())));
     let mut made: Vec<(Role, Vec<u8>)> = found.collect();
+    for (role, bytes) in &mut made {
+        if let (Role::Pxelinux, Some(changed)) =
+            (*role, pxelinux::with_config(bytes, PXELINUX_CONFIG))
+        {
+            *bytes = changed;
+        }
+    }
     made.push((Role::PxelinuxConfig, LOADER_CONFIG.as_bytes().to_vec()));
     made
 }
