@@ -49,7 +49,7 @@ fn the_boot_script_fetches_and_boots_with_the_keys_the_agent_reads() {
     for word in [
         format!("{NONCE}=0123456789abcdef0123456789abcdef"),
         format!("{SERVER}=http://10.77.0.1"),
-        format!("{ADDRESS}=${{ip}}/${{netmask}}"),
+        format!("{ADDRESS}=${{bootgate-ip}}"),
         format!("{MAC}=${{mac}}"),
         "initrd=live.img".to_owned(),
         "initrd=extra.img".to_owned(),
@@ -60,6 +60,9 @@ fn the_boot_script_fetches_and_boots_with_the_keys_the_agent_reads() {
             "`{word}` in `{kernel}`"
         );
     }
+    let address =
+        "isset ${ip} && set bootgate-ip ${ip}/${netmask} || set bootgate-ip ${ip6}/${len6}";
+    assert!(commands.iter().any(|line| *line == address), "{commands:?}");
     let gateway = format!("{}=${{gateway}}", bootgate_api::cmdline::GATEWAY);
     assert!(commands.iter().any(|line| line.contains(&gateway)));
     assert!(commands.contains(
