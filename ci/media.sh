@@ -157,14 +157,16 @@ build_programs_arm64() {
         cargo build --locked --profile agent --target aarch64-unknown-linux-gnu -p bootgate-agent -p bootgate-diskinit
 }
 
-# The live environment of real machines, and a disk image for sectors of 4096 bytes.
+# The live environment of real machines, a disk image for sectors of 4096 bytes, and one for every kind of disk.
 build_media_hardware() {
     need_kernel_hardware || return
     say 'making the live environment for real machines'
     "$bootgate" media live vm/live-hardware.toml --kernel-root "$kernel_hardware" --agent "$static_dir/bootgate-agent" \
         --out "$media_dir/live-hardware" || return
     "$bootgate" media disk vm/disk-4k.toml --kernel-root "$kernel_root" --init "$static_dir/bootgate-diskinit" \
-        --out "$media_dir/disk-4k"
+        --out "$media_dir/disk-4k" || return
+    "$bootgate" media disk vm/disk-hardware.toml --kernel-root "$kernel_hardware" --init "$static_dir/bootgate-diskinit" \
+        --out "$media_dir/disk-hardware"
 }
 
 # The live environment and the disk image of arm64. Without a Debian to take them from there are none, and the tests that
