@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bootgate_api::cmdline::{ADDRESS, GATEWAY, MAC, NONCE, SERVER};
+use bootgate_api::cmdline::{ADDRESS, GATEWAY, MAC, NONCE, SERVER, VLAN};
 use bootgate_events::{AttemptId, MacAddr};
 
 /// What the boot script told the agent.
@@ -14,6 +14,8 @@ pub struct BootArgs {
     pub server: SocketAddr,
     /// The interface that booted; absent: the first that has a device.
     pub mac: Option<MacAddr>,
+    /// The VLAN whose frames have a tag at that interface, 1 to 4094; absent: none have.
+    pub vlan: Option<u16>,
     /// The address the loader got; absent: the agent asks DHCP.
     pub address: Option<Address>,
 }
@@ -66,6 +68,7 @@ impl BootArgs {
             nonce: parse_nonce(nonce)?,
             server: parse_server(server)?,
             mac: value(MAC).map(parse_mac).transpose()?,
+            vlan: value(VLAN).map(parse_vlan).transpose()?,
             address: match value(ADDRESS) {
                 Some(address) => Some(parse_address(address, value(GATEWAY))?),
                 None => None,
@@ -108,6 +111,11 @@ fn parse_server(value: &str) -> Result<SocketAddr, CmdlineError> {
 fn parse_mac(value: &str) -> Result<MacAddr, CmdlineError> {
     let fail = |_| bad(MAC, value, "an Ethernet address");
     value.parse().map_err(fail)
+}
+
+fn parse_vlan(value: &str) -> Result<u16, CmdlineError> {
+    let id = value.parse().ok().filter(|id| (1..=4094).contains(id));
+    id.ok_or_else(|| bad(VLAN, value, "a VLAN, 1 to 4094"))
 }
 
 /// `10.77.0.10/255.255.255.0` (what iPXE's `${net0/ip}/${net0/netmask}` prints), `10.77.0.10/24`, or `fd00::10/64`
@@ -174,7 +182,18 @@ mod tests {
         let args = BootArgs::parse(text).unwrap();
         assert_eq!(args.nonce.as_str(), "b");
         assert_eq!(args.server, "10.0.2.2:8080".parse().unwrap());
-        assert_eq!((args.mac, args.address), (None, None));
+        assert_eq!((args.mac, args.vlan, args.address), (None, None, None));
+    }
+
+    #[test]
+    fn a_vlan_is_one_that_there_can_be() {
+        let text = "bootgate.nonce=a bootgate.server=http://10.0.0.1 bootgate.vlan=";
+        let vlan = |id: &str| BootArgs::parse(&format!("{text}{id}")).map(|args| args.vlan);
+        assert_eq!(vlan("4094"), Ok(Some(4094)));
+        for wrong in ["0", "4095", "-1", "x"] {
+            let error = vlan(wrong).unwrap_err().to_string();
+            assert!(error.contains("bootgate.vlan"), "{error}");
+        }
     }
 
     #[test]

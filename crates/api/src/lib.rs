@@ -29,4 +29,6 @@ pub mod cmdline {
     pub const GATEWAY: &str = "bootgate.gw";
     /// MAC address of the interface that booted, in any of `:` or `-` notation.
     pub const MAC: &str = "bootgate.mac";
+    /// The VLAN whose frames have a tag at that interface, 1 to 4094; absent: none have.
+    pub const VLAN: &str = "bootgate.vlan";
 }

@@ -10,9 +10,9 @@ use bootgate_server::{
     MachineConfig, ScriptBoot, arch,
 };
 
-use crate::HarnessError;
 use crate::loaders::file_name;
 use crate::prepare::Prepared;
+use crate::{HarnessError, machines};
 
 impl Prepared {
     /// Puts the target's files before the servers, and says what the machine may boot.
@@ -74,7 +74,7 @@ impl Prepared {
                         .initrds
                         .push(publish(artifacts, &path, initrd, Initrd)?);
                 }
-                script.cmdline.clone_from(cmdline);
+                script.cmdline = arguments(cmdline, target);
                 script.custom_script =
                     target.boot.script.as_deref().map(read_script).transpose()?;
             }
@@ -84,7 +84,7 @@ impl Prepared {
                 cmdline,
             } => {
                 script.custom_script = Some(read_script(path)?);
-                script.cmdline.clone_from(cmdline);
+                script.cmdline = arguments(cmdline, target);
                 for file in files {
                     publish(artifacts, &file_name(file), file, Other)?;
                 }
@@ -152,6 +152,18 @@ impl Prepared {
             }
         }
         table
+    }
+}
+
+/// The kernel command line, with the VLAN that the machine's own interface is in where its frames have a tag.
+fn arguments(cmdline: &str, target: &TargetPlan) -> String {
+    let vlan = match &target.driver {
+        Driver::Qemu(qemu) => machines::vlan(qemu),
+        Driver::Board(_) => None,
+    };
+    match vlan {
+        Some(id) => format!("{cmdline} {}={id}", bootgate_api::cmdline::VLAN),
+        None => cmdline.to_owned(),
     }
 }
 

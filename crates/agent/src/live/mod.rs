@@ -9,6 +9,7 @@ mod netlink;
 mod nic;
 mod power;
 mod run;
+mod vlan;
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};

@@ -17,9 +17,10 @@ const MESSAGE: usize = 16 << 10;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_REPLACE: u16 = 0x100;
-const NLM_F_CREATE: u16 = 0x400;
+pub(super) const NLM_F_EXCL: u16 = 0x200;
+pub(super) const NLM_F_CREATE: u16 = 0x400;
 const NLMSG_ERROR: u16 = 2;
-const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const IFF_UP: u32 = 1;
@@ -141,7 +142,7 @@ fn attribute<const LENGTH: usize>(body: &mut Vec<u8>, kind: u16, value: &[u8; LE
 }
 
 /// Sends one request and waits for the kernel's acknowledgement, which comes at once.
-fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+pub(super) fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
     let socket = open(None, 0)?;
     let length = u32::try_from(16 + body.len()).map_err(io::Error::other)?;
     let mut message = length.to_ne_bytes().to_vec();

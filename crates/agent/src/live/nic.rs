@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bootgate_events::MacAddr;
 
+use super::modules::Modules;
 use super::netlink::{self, Events};
-use super::{dhcp, disks, say};
+use super::{dhcp, disks, say, vlan};
 use crate::cmdline::{Address, BootArgs};
 use crate::nics::{Nic, list};
 use crate::sysfs::attribute;
@@ -19,10 +20,18 @@ const LINK: Duration = Duration::from_secs(45);
 const FOLDER: &str = "/sys/class/net";
 
 /// Brings up the interface that booted, with the address the loader got or one of its own.
-pub(super) fn bring_up(args: &BootArgs, events: &Events) -> Result<Nic, String> {
-    let nic = appear(args.mac, events)?;
+pub(super) fn bring_up(args: &BootArgs, modules: &Modules, events: &Events) -> Result<Nic, String> {
+    let mut nic = appear(args.mac, events)?;
+    set_up(&nic)?;
+    if let Some(id) = args.vlan {
+        // Its link follows the other's, which is there before anything is sent.
+        wait_for_link(&nic, events)?;
+        // VLANs have a module of their own, which may come after the interface's.
+        modules.wait();
+        nic = vlan::add(&nic, id)?;
+        set_up(&nic)?;
+    }
     let named = |what: &str, error: io::Error| format!("{what} of `{}`: {error}", nic.name);
-    netlink::set_up(nic.index).map_err(|error| named("set link state", error))?;
     if let Some(address) = args.address {
         set_address(&nic, address).map_err(|error| named("set address", error))?;
     }
@@ -33,6 +42,11 @@ pub(super) fn bring_up(args: &BootArgs, events: &Events) -> Result<Nic, String> 
         say!("address {} by DHCP", address.ip);
     }
     Ok(nic)
+}
+
+fn set_up(nic: &Nic) -> Result<(), String> {
+    let set = netlink::set_up(nic.index);
+    set.map_err(|error| format!("set link state of `{}`: {error}", nic.name))
 }
 
 fn set_address(nic: &Nic, address: Address) -> io::Result<()> {

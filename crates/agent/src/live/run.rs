@@ -36,7 +36,7 @@ pub(super) fn run(started: Instant) -> Result<AfterFlash, String> {
     let devices = listen(Events::devices())?;
     // The interface is used while the modules after its driver are still being loaded.
     let modules = Modules::start()?;
-    let nic = nic::bring_up(&args, &links)?;
+    let nic = nic::bring_up(&args, &modules, &links)?;
     say!("network {} after {} ms", nic.name, since(started));
 
     let server = Server::new(args.server, args.nonce);

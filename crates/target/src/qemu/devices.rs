@@ -30,7 +30,8 @@ pub(super) fn link_fds(index: usize) -> (i32, i32) {
     (first, first.saturating_add(1))
 }
 
-/// The disk, and the stick where the machine boots from one.
+/// The disk, and the stick where the machine boots from one. The stick comes first then: SeaBIOS boots from the first of
+/// all disks only, and where that is blank it does not try the next.
 pub(super) fn storage(line: &mut Line, config: &QemuConfig, boot: BootSource) {
     let stick = match (&config.boot, boot) {
         (FirmwareBoot::Usb(image), BootSource::Network) => Some(image),
@@ -41,7 +42,8 @@ pub(super) fn storage(line: &mut Line, config: &QemuConfig, boot: BootSource) {
         line.push("-device", "qemu-xhci,id=xhci0");
     }
     if let Some(disk) = disk {
-        add_disk(line, disk, config.firmware.arch());
+        let order = if stick.is_some() { 2 } else { 1 };
+        add_disk(line, disk, config.firmware.arch(), order);
     }
     if let Some(image) = stick {
         line.json(
@@ -55,12 +57,12 @@ pub(super) fn storage(line: &mut Line, config: &QemuConfig, boot: BootSource) {
         );
         line.push(
             "-device",
-            "usb-storage,bus=xhci0.0,drive=stick0,serial=bootgate-stick,removable=on,bootindex=2",
+            "usb-storage,bus=xhci0.0,drive=stick0,serial=bootgate-stick,removable=on,bootindex=1",
         );
     }
 }
 
-fn add_disk(line: &mut Line, disk: &Disk, arch: Arch) {
+fn add_disk(line: &mut Line, disk: &Disk, arch: Arch, order: u8) {
     // The disk lives for one run, and the host reads it after QEMU has ended: flushing to the medium would only cost.
     line.json(
         "-blockdev",
@@ -101,7 +103,7 @@ fn add_disk(line: &mut Line, disk: &Disk, arch: Arch) {
     line.push(
         "-device",
         format!(
-            "{device},drive=disk0,serial={serial},bootindex=1,logical_block_size={size},\
+            "{device},drive=disk0,serial={serial},bootindex={order},logical_block_size={size},\
              physical_block_size={size}{on_error}"
         ),
     );

@@ -82,12 +82,12 @@ impl Watch {
         }
     }
 
-    /// Takes events until `wanted` gives something; panics with what was seen after 30 s.
+    /// Takes events until `wanted` gives something; panics with what was seen after two minutes.
     pub async fn until<T>(
         &mut self,
         mut wanted: impl FnMut(&Self, &TargetEvent) -> Option<T>,
     ) -> T {
-        let due = Instant::now() + Duration::from_secs(30);
+        let due = Instant::now() + Duration::from_secs(120);
         loop {
             let Ok(Some(event)) = timeout_at(due, self.events.recv()).await else {
                 panic!(
@@ -150,6 +150,19 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
             std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, &needle))
         })
         .collect()
+}
+
+/// A disk image of 1 MiB whose first sector prints `text` on the serial port and stops.
+pub fn boot_sector(path: &Path, text: &str) {
+    let mut code = Vec::new();
+    for byte in text.bytes() {
+        code.extend([0xba, 0xf8, 0x03, 0xb0, byte, 0xee]); // mov dx, 0x3f8; mov al, byte; out dx, al
+    }
+    code.extend([0xf4, 0xeb, 0xfd]); // hlt; jmp back to it
+    let mut disk = vec![0u8; 1 << 20];
+    disk[..code.len()].copy_from_slice(&code);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(path, disk).unwrap();
 }
 
 /// A ROM that prints one line on the serial port and asks the keyboard controller for a reset (0xfe to port 0x64).
