@@ -17,7 +17,7 @@ source "$top/ci/media.sh"
 gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-bin grub-efi-amd64-bin gcc libc6-dev)
 # Real clients and readers that the tests put the servers and reports before.
 test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++
-    libarchive-tools dosfstools
+    libarchive-tools dosfstools qemu-efi-aarch64
     kea-dhcp4-server kea-admin isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
 # Peers that the benchmark runs beside us.
 bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin)
@@ -95,21 +95,15 @@ build_programs() {
 }
 
 # Boot media from the iPXE of a newer Debian, fetched once; apt checks the archive's signature. The packages stay in
-# target/ipxe, and the result in target/media/ipxe.
+# target/ipxe (remove it for newer ones), and the result is in target/media/ipxe.
 need_ipxe() {
-    local suite=trixie stamp
-    stamp="$suite $(sha256sum ipxe-scripts/autoexec.ipxe ipxe-scripts/loaders/syslinux-ipxe.cfg | sha256sum)"
-    if [ -f "$media_dir/ipxe/ipxe.toml" ] && [ "$(cat target/ipxe/.stamp 2>/dev/null)" = "$stamp" ]; then
-        return 0
-    fi
+    local suite=trixie
     say "making boot media from iPXE of $suite"
-    if ! "$bootgate" ipxe prepare --fetch "$suite" --cache "target/ipxe/$suite" --out "$media_dir/ipxe"; then
+    if ! "$bootgate" ipxe prepare --fetch "$suite" --cache "target/ipxe/$suite" --out "$media_dir/ipxe" >/dev/null; then
         # What is installed on this host boots machines too, by DHCP user class.
-        printf 'no boot media in %s: apt cannot fetch ipxe, isolinux, pxelinux and syslinux-common of Debian %s here.\nThe iPXE of this host is used, and what needs newer media is skipped. Packages from elsewhere: bootgate ipxe prepare --deb FILE.deb ... --out %s\n' \
-            "$media_dir/ipxe" "$suite" "$media_dir/ipxe" >&2
-        return 0
+        printf 'no boot media in %s: apt cannot fetch ipxe, isolinux, pxelinux and syslinux-common of Debian %s here.\nThe iPXE of this host is used, and what needs newer media is skipped. With packages from elsewhere: %s ipxe prepare --deb FILE.deb ... --out %s\n' \
+            "$media_dir/ipxe" "$suite" "$bootgate" "$media_dir/ipxe" >&2
     fi
-    printf '%s\n' "$stamp" >target/ipxe/.stamp
 }
 
 # The live environment, the disk image of the default scenarios, and boot media.

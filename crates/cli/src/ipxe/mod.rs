@@ -74,7 +74,7 @@ fn make(args: &PrepareArgs) -> Result<Prepared, MediaError> {
             folder,
             etc: "/etc/apt".into(),
         };
-        exit::note(&format!("fetching iPXE of Debian's `{suite}` by apt"));
+        exit::note(&format!("taking iPXE of Debian's `{suite}` by apt"));
         sources.packages.extend(ipxe::fetch(&options)?);
     }
     ipxe::prepare(&sources, args.port, &args.out)
