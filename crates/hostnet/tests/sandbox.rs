@@ -97,7 +97,7 @@ fn refusals_name_what_was_asked_and_why() {
             starting `no-such-program`: No such file or directory (os error 2) [NotFound]
             starting `sh`: its working directory `/nonexistent` is no folder [InvalidInput]
             starting `sh`: inherited descriptors [5, 5] must be different numbers from 3 to 1000 [InvalidInput]
-            starting `sh`: a message of 1048691 bytes and 0 descriptors is larger than 196608 bytes and 253 descriptors [InvalidInput]
+            starting `sh`: a message of 1048703 bytes and 0 descriptors is larger than 196608 bytes and 253 descriptors [InvalidInput]
             sending signal 99 to process 1: there is no such signal [InvalidInput]
             entering the sandbox needs a process with one thread, but this one has 3; enter it first in `main`
             the sandbox's holder process ended (signal 9)
