@@ -252,14 +252,25 @@ fn mounted(folder: &Path, mounts: &str) -> bool {
 }
 
 /// virtio has `serial` at the disk, NVMe and MMC at its device, SCSI in vital product data page 0x80 after a
-/// header of four bytes (SPC-4, 7.8.13).
+/// header of four bytes (SPC-4, 7.8.13). The kernel asks many USB disks for no such page (`skip_vpd_pages`,
+/// drivers/usb/storage/scsiglue.c); their serial number is the USB device's.
 fn serial(folder: &Path) -> Option<String> {
     let named = || attribute(folder, "serial").or_else(|| attribute(folder, "device/serial"));
     let page = || {
         let bytes = fs::read(folder.join("device/vpd_pg80")).ok()?;
         Some(String::from_utf8_lossy(bytes.get(4..)?).trim().to_owned())
     };
-    named().or_else(page).filter(|text| !text.is_empty())
+    let told = named().or_else(page).filter(|text| !text.is_empty());
+    told.or_else(|| usb_serial(folder))
+}
+
+/// The serial number of the USB device that a disk is in.
+fn usb_serial(folder: &Path) -> Option<String> {
+    let device = folder.join("device").canonicalize().ok()?;
+    let usb = device
+        .ancestors()
+        .find(|above| above.join("idVendor").exists())?;
+    attribute(usb, "serial").filter(|text| !text.is_empty())
 }
 
 /// SCSI and NVMe call it `model`, MMC `name`; virtio has none.

@@ -6,8 +6,18 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub struct Drivers {
     modules: BTreeMap<String, Vec<String>>,
-    /// Patterns with the modules they are for, in the order of the file.
-    aliases: Vec<(String, String)>,
+    /// Patterns with the modules they are for, by how they begin; those that begin with less are under nothing.
+    aliases: BTreeMap<String, Vec<(String, String)>>,
+}
+
+/// Length of `pci:v00008086`, and of a like part of a USB device's text: there are ten thousand patterns, and a few dozen for
+/// each vendor.
+const BEGINNING: usize = 13;
+
+/// The part that patterns are found by.
+fn beginning(text: &str) -> String {
+    let literal = text.split(['*', '?', '[']).next().unwrap_or_default();
+    normal(literal.get(..BEGINNING).unwrap_or_default())
 }
 
 impl Drivers {
@@ -21,13 +31,17 @@ impl Drivers {
             files.push(path.trim().to_owned());
             Some((name_of(path), files))
         });
-        let aliases = aliases.lines().filter_map(|line| {
+        let pairs = aliases.lines().filter_map(|line| {
             let (pattern, name) = line.strip_prefix("alias ")?.rsplit_once(' ')?;
             Some((pattern.trim().to_owned(), normal(name)))
         });
+        let mut aliases: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for pair in pairs {
+            aliases.entry(beginning(&pair.0)).or_default().push(pair);
+        }
         Self {
             modules: modules.collect(),
-            aliases: aliases.collect(),
+            aliases,
         }
     }
 
@@ -35,7 +49,14 @@ impl Drivers {
     #[must_use]
     pub fn by_alias(&self, alias: &str) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for (pattern, name) in &self.aliases {
+        let begins = normal(alias.get(..BEGINNING).unwrap_or_default());
+        let keys: &[&str] = if begins.is_empty() {
+            &[""]
+        } else {
+            &[&begins, ""]
+        };
+        let lists = keys.iter().filter_map(|key| self.aliases.get(*key));
+        for (pattern, name) in lists.flatten() {
             if matches(pattern.as_bytes(), alias.as_bytes()) && !names.contains(&name.as_str()) {
                 names.push(name);
             }
@@ -168,6 +189,11 @@ mod tests {
         );
         let modalias = "pci:v000014E4d0000168Esv0sd0bc02sc00i00";
         assert_eq!(drivers.by_alias(modalias), ["bnx2x"]);
+        assert!(
+            drivers
+                .by_alias("pci:v000014E5d0000168Esv0sd0bc02sc00i00")
+                .is_empty()
+        );
         assert_eq!(
             drivers.files("bnx2x"),
             [

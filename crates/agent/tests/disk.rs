@@ -46,6 +46,15 @@ fn sysfs_is_read() {
         "sda",
         &[("device/vpd_pg80", "\0\u{1}\0\u{4}WD-1")],
     );
+    // The kernel has a link to the device, which is deep in the folder of the USB device.
+    let usb = block.path().join("usb/2-1");
+    let target = usb.join("2-1:1.0/host7/target7:0:0/7:0:0:0");
+    fs::create_dir_all(&target).unwrap();
+    fs::write(usb.join("idVendor"), "46f4\n").unwrap();
+    fs::write(usb.join("serial"), "AA1\n").unwrap();
+    add(block.path(), "sdb", &[]);
+    fs::remove_dir(block.path().join("sdb/device")).unwrap();
+    std::os::unix::fs::symlink(target, block.path().join("sdb/device")).unwrap();
     add(block.path(), "sr0", &[("removable", "1"), ("size", "2048")]);
     add(block.path(), "vdz", &[("size", "0")]);
     fs::create_dir_all(block.path().join("loop0")).unwrap();
@@ -56,6 +65,7 @@ fn sysfs_is_read() {
         [
             "/dev/nvme0n1 (67108864 bytes, 512-byte sectors, serial S4X)",
             "/dev/sda (67108864 bytes, 512-byte sectors, serial WD-1)",
+            "/dev/sdb (67108864 bytes, 512-byte sectors, serial AA1)",
             "/dev/sr0 (1048576 bytes, 512-byte sectors, removable)",
             "/dev/vda (67108864 bytes, 4096-byte sectors, serial BOOTGATE0)",
         ]

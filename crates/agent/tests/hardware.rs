@@ -102,7 +102,7 @@ fn drivers_are_loaded_for_all_that_a_machine_has() {
         ("uas", "scsi-hd,bus=uas.0,serial=UAS"),
         ("vscsi", "scsi-hd,bus=vscsi.0,serial=VSCSI"),
         ("megasas", "scsi-hd,bus=megasas.0,serial=MEGASAS"),
-        ("mptsas", "scsi-hd,bus=mptsas.0,serial=MPTSAS"),
+        ("lsi", "scsi-hd,bus=lsi.0,serial=LSI"),
         ("pvscsi", "scsi-hd,bus=pvscsi.0,serial=PVSCSI"),
     ];
     for host in [
@@ -110,7 +110,7 @@ fn drivers_are_loaded_for_all_that_a_machine_has() {
         "usb-uas,id=uas,bus=xhci.0",
         "virtio-scsi-pci,id=vscsi",
         "megasas,id=megasas",
-        "mptsas1068,id=mptsas",
+        "lsi53c895a,id=lsi",
         "pvscsi,id=pvscsi",
         "edu,addr=1e.0",
     ] {

@@ -186,19 +186,20 @@ impl Loader {
                 return;
             }
             for wish in new {
-                let drivers = self.drivers.clone();
-                for name in drivers.by_alias(&wish.modalias) {
-                    self.load(name, drivers.files(name));
+                let names: Vec<_> = self.drivers.by_alias(&wish.modalias);
+                let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+                for name in names {
+                    self.load(&name);
                 }
             }
         }
     }
 
-    fn load(&mut self, name: &str, files: &[String]) {
+    fn load(&mut self, name: &str) {
         if self.barred.contains(name) {
             return;
         }
-        for file in files {
+        for file in self.drivers.files(name) {
             let path = self.folder.join(file);
             if !self.tried.insert(path.clone()) {
                 continue;
@@ -228,9 +229,10 @@ pub(super) fn helper(request: &str) -> i32 {
         return 1;
     };
     let names = drivers.by_request(request);
-    let mut loader = Loader::new(folder, drivers.clone());
+    let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+    let mut loader = Loader::new(folder, drivers);
     for name in &names {
-        loader.load(name, drivers.files(name));
+        loader.load(name);
     }
     i32::from(names.is_empty())
 }
