@@ -15,7 +15,6 @@ fn linux(cmdline: &str) -> LoaderBoot {
         kernel: "/live/vmlinuz".to_owned(),
         initrds: vec!["/live/a".to_owned(), "/live/b".to_owned()],
         cmdline: cmdline.to_owned(),
-        http: None,
     })
 }
 
@@ -46,7 +45,7 @@ fn a_value_cannot_add_a_line() {
 fn words_that_mean_something_to_grub_are_quoted() {
     let text = render_loader(LoaderKind::Grub, &linux("a=$b c;d e={f} plain")).expect("render");
     assert!(
-        text.contains("linux $files/live/vmlinuz 'a=$b' 'c;d' 'e={f}' plain\n"),
+        text.contains("linux /live/vmlinuz 'a=$b' 'c;d' 'e={f}' plain\n"),
         "{text}"
     );
     assert!(render_loader(LoaderKind::Grub, &linux("it's")).is_err());
@@ -56,7 +55,7 @@ fn words_that_mean_something_to_grub_are_quoted() {
 fn every_initial_ram_disk_is_loaded_where_the_loader_can() {
     let all = |kind| render_loader(kind, &linux("quiet")).expect("render");
     assert!(all(LoaderKind::Pxelinux).contains("initrd=::live/a,::live/b quiet\n"));
-    assert!(all(LoaderKind::Grub).contains("initrd $files/live/a $files/live/b\n"));
+    assert!(all(LoaderKind::Grub).contains("initrd /live/a /live/b\n"));
     assert!(all(LoaderKind::Uboot).contains("initrd /live/a\n"));
 }
 
@@ -107,23 +106,4 @@ fn an_operators_template_knows_labels_and_is_safe_from_them() {
     assert_eq!(text, "#!ipxe\necho r 1\n");
     assert!(render_template(template, &script, &label("r || shell")).is_err());
     assert!(render_template(template, &script, &[]).is_err());
-}
-
-#[test]
-fn grub_takes_files_by_http_where_the_server_has_them() {
-    let LoaderBoot::Linux(boot) = linux("quiet") else {
-        unreachable!("it is a kernel")
-    };
-    let by = |server: &str| {
-        let http = Some(server.to_owned());
-        let boot = LinuxBoot {
-            http,
-            ..boot.clone()
-        };
-        render_loader(LoaderKind::Grub, &LoaderBoot::Linux(boot))
-    };
-    let text = by("10.77.0.1").expect("render");
-    let line = "if [ -s (http,10.77.0.1)/artifacts/grub/grub.cfg ]; then set files=(http,10.77.0.1)/artifacts; fi\n";
-    assert!(text.contains(line), "{text}");
-    assert!(by("10.77.0.1; halt").is_err());
 }

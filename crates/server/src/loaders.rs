@@ -72,14 +72,6 @@ pub(crate) fn file_path(name: &ArtifactName, protocol: Protocol) -> String {
     }
 }
 
-/// The server from which a loader that asked by TFTP may take large files by HTTP: GRUB names none with a port, and the
-/// ones of IPv6 not alike in all versions.
-pub(crate) fn http_server(protocol: Protocol, server_url: &str) -> Option<String> {
-    let address = server_url.strip_prefix("http://")?;
-    let plain = protocol == Protocol::Tftp && !address.contains(':');
-    plain.then(|| address.to_owned())
-}
-
 /// A kernel command line with what the agent needs to know. Its address it asks for itself: a loader cannot put it
 /// there.
 pub(crate) fn agent_cmdline(

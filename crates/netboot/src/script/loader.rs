@@ -51,9 +51,6 @@ pub struct LinuxBoot {
     pub initrds: Vec<String>,
     /// The whole command line.
     pub cmdline: String,
-    /// Address of the server that gives out the same names by HTTP, below `/artifacts`, on port 80. GRUB fetches from
-    /// there where it can.
-    pub http: Option<String>,
 }
 
 /// The disk that a machine boots, where its firmware is a BIOS. UEFI goes on with its boot order.
@@ -123,12 +120,7 @@ fn grub(boot: &LoaderBoot) -> Result<String, ScriptError> {
     match boot {
         LoaderBoot::Linux(linux) => {
             let initrds = linux.initrds.iter();
-            let initrds = initrds.map(|name| {
-                Ok(format!(
-                    "$files{}",
-                    quoted("initrd", &word("initrd", name)?)?
-                ))
-            });
+            let initrds = initrds.map(|name| quoted("initrd", &word("initrd", name)?));
             let initrds: Vec<_> = initrds.collect::<Result<_, _>>()?;
             let initrd_line = match initrds.is_empty() {
                 true => String::new(),
@@ -138,20 +130,10 @@ fn grub(boot: &LoaderBoot) -> Result<String, ScriptError> {
             let words = words.map(|word| quoted("kernel command line", word));
             let words: Vec<_> = words.collect::<Result<_, _>>()?;
             let kernel = quoted("kernel", &word("kernel", &linux.kernel)?)?;
-            let http_line = match &linux.http {
-                Some(server) => {
-                    let server = quoted("server", &word("server", server)?)?;
-                    let files = format!("(http,{server})/artifacts");
-                    // `insmod` never fails, and `-f` lists a folder, which HTTP cannot. Every server has this file.
-                    format!("if [ -s {files}/grub/grub.cfg ]; then set files={files}; fi")
-                }
-                None => String::new(),
-            };
             let values = [
                 ("kernel", kernel),
                 ("cmdline", words.join(" ")),
                 ("initrd_line", initrd_line),
-                ("http_line", http_line),
             ];
             fill(template!("grub-boot.cfg"), &values)
         }

@@ -12,7 +12,7 @@ use super::decide::{Next, local_drive};
 use super::library::{Kernel, Library};
 use crate::ArtifactName;
 use crate::desk::BootLoader;
-use crate::loaders::{agent_cmdline, file_path, http_server};
+use crate::loaders::{agent_cmdline, file_path};
 
 /// Everything that a script is made of.
 pub(super) struct Words<'a> {
@@ -223,7 +223,6 @@ impl Words<'_> {
                 kernel: path(&kernel.kernel),
                 initrds: kernel.initrds.iter().map(path).collect(),
                 cmdline,
-                http: http_server(protocol, self.server_url),
             })
         };
         Ok(match self.next {

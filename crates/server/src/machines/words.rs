@@ -10,7 +10,7 @@ use bootgate_netboot::script::{
 use super::{Armed, MachineBoot, ScriptBoot};
 use crate::ArtifactName;
 use crate::desk::{BootAsk, BootLoader};
-use crate::loaders::{agent_cmdline, file_path, http_server};
+use crate::loaders::{agent_cmdline, file_path};
 
 /// Why a machine without a network boot boots its disk.
 const NOTHING: &str = "nothing to boot from the network";
@@ -42,7 +42,6 @@ pub(super) fn words(armed: &Armed, ask: &BootAsk) -> Result<String, WordsError> 
         kernel: path(&boot.kernel),
         initrds: boot.initrds.iter().map(path).collect(),
         cmdline: agent_cmdline(&boot.cmdline, &armed.attempt, &ask.server_url, ask.mac),
-        http: http_server(ask.protocol, &ask.server_url),
     };
     Ok(render_loader(kind, &LoaderBoot::Linux(linux))?)
 }
