@@ -62,7 +62,7 @@ fn the_boot_script_fetches_and_boots_with_the_keys_the_agent_reads() {
     }
     let address =
         "isset ${ip} && set bootgate-ip ${ip}/${netmask} || set bootgate-ip ${ip6}/${len6}";
-    assert!(commands.iter().any(|line| *line == address), "{commands:?}");
+    assert!(commands.contains(&address), "{commands:?}");
     let gateway = format!("{}=${{gateway}}", bootgate_api::cmdline::GATEWAY);
     assert!(commands.iter().any(|line| line.contains(&gateway)));
     assert!(commands.contains(
