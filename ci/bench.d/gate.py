@@ -23,6 +23,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 BOOTGATE = pathlib.Path(os.environ.get("BOOTGATE", TOP / "target/release/bootgate"))
 SCENARIOS = TOP / "fixtures/scenarios"
 DONE = "bootgate-agent: flash complete"
+# Where nothing is flashed, PID 1 of the live environment is the end.
+LIVE = "bootgate-agent: started"
 
 
 def say(text):
@@ -52,17 +54,17 @@ class Run:
     def of(self, kind, **fields):
         return [e for e in self.events if e["kind"] == kind and all(e.get(k) == v for k, v in fields.items())]
 
-    def flash_s(self, target):
-        """Power-on to the agent's marker."""
+    def until_s(self, target, marker=DONE):
+        """Power-on to a line on the console."""
         on = self.of("powered-on", target=target)[0]["mono_us"]
         console = self.console(target)
-        end = console.index(DONE.encode()) + len(DONE)
+        end = console.index(marker.encode()) + len(marker)
         for chunk in self.of("console-chunk", target=target):
             if chunk["offset"] + chunk["len"] >= end:
                 return (chunk["mono_us"] - on) / 1e6
         raise RuntimeError("the marker is in no chunk")
 
-    def stages(self, target):
+    def stages(self, target, marker):
         """Milliseconds of each stage from power-on to the marker. A stage that this firmware has not is left out."""
         on = self.of("powered-on", target=target)[0]["mono_us"]
         fetch = lambda role: [e["mono_us"] for e in self.of("transfer-started", target=target) if e["role"] == role]
@@ -78,7 +80,8 @@ class Run:
             if times:
                 found[name] = round((times[0] - since) / 1e3)
                 since = times[0]
-        found["flash"] = round(self.flash_s(target) * 1e3 - (since - on) / 1e3)
+        if marker == DONE:
+            found["flash"] = round(self.until_s(target) * 1e3 - (since - on) / 1e3)
         return found
 
     def console(self, target):
@@ -126,8 +129,9 @@ def stock(argv, cmdline, **options):
 class Chains:
     """The rounds of one scenario: bootgate, its floor, and the stock chain."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, marker):
+        self.name, self.marker = name, marker
+        self.what = f"{name}: power-on to {'flash complete' if marker == DONE else 'PID 1'}"
         self.times, self.stages = {}, []
 
     def add(self, peer, seconds):
@@ -136,10 +140,10 @@ class Chains:
     def round(self, folder, peers):
         ours = run(self.name, f"{folder}/{self.name}")
         target = ours.verdict["targets"][0]["name"]
-        self.add("bootgate", ours.flash_s(target))
-        self.stages.append(ours.stages(target))
+        self.add("bootgate", ours.until_s(target, self.marker))
+        self.stages.append(ours.stages(target, self.marker))
         argv, cmdline = ours.of("qemu-started")[0]["argv"], scenario_cmdline(self.name)
-        self.add("-kernel", stock(argv, cmdline, direct=True))
+        self.add("-kernel", stock(argv, cmdline, direct=True, marker=self.marker))
         if peers:
             self.add("stock", stock(argv, cmdline))
             self.add("stock with remedies", stock(argv, cmdline, remedies=True))
@@ -151,14 +155,15 @@ class Chains:
 
     def tell(self, bound):
         for peer, times in self.times.items():
-            figure(f"{self.name}: power-on to flash complete", round(self.median(peer), 2), "s", peer=peer,
+            figure(self.what, round(self.median(peer), 2), "s", peer=peer,
                    all=[round(t, 2) for t in times])
         stages = {name: round(statistics.median(one.get(name, 0) for one in self.stages)) for name in self.stages[0]}
-        figure(f"{self.name}: stages to flash complete", stages, "ms")
+        figure(f"{self.name}: stages", stages, "ms")
         client = stages.get("firmware's network client", 0) / 1e3
         beyond = self.median("bootgate") - self.median("-kernel")
         figure(f"{self.name}: beyond -kernel", round(beyond, 2), "s", firmware_client_s=round(client, 2))
-        figure(f"{self.name}: beyond the firmware's own time and -kernel", round(beyond - client, 2), "s", bound=1.0)
+        figure(f"{self.name}: beyond the firmware's own time and -kernel", round(beyond - client, 2), "s",
+               bound=1.0 if bound else None)
         if "stock" in self.times:
             ratio = lambda peer: round(self.median("bootgate") / self.median(peer), 3)
             figure(f"{self.name}: ratio to the stock chain", ratio("stock"), "", bound=bound)
@@ -169,14 +174,15 @@ class Chains:
 
 def chains(rounds, folder, only):
     # The stock chain of the last two would be a copy of ours: no distribution brings one.
-    for name, bound, peers in [("bios-flash", 0.25, True), ("uefi-flash", 0.32, True), ("uefi-http", None, False),
-                               ("uefi-secureboot", None, False)]:
+    for name, bound, peers, marker in [("bios-flash", 0.25, True, DONE), ("uefi-flash", 0.32, True, DONE),
+                                       ("uefi-rom", 0.32, True, DONE), ("uefi-http", None, False, DONE),
+                                       ("uefi-secureboot", None, False, LIVE)]:
         if only and name not in only:
             continue
         if not (SCENARIOS / f"{name}.toml").exists():
             say(f"{name}: no such scenario, skipped")
             continue
-        chain = Chains(name)
+        chain = Chains(name, marker)
         for number in range(rounds):
             say(f"{name}: round {number + 1} of {rounds}")
             chain.round(folder, peers)
