@@ -20,7 +20,7 @@ test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base ipr
     libarchive-tools dosfstools qemu-efi-aarch64
     kea-dhcp4-server kea-admin isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
 # Peers that the benchmark runs beside us.
-bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin)
+bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin initramfs-tools udev)
 
 say() { printf '==> %s\n' "$*"; }
 

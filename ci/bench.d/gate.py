@@ -25,6 +25,8 @@ SCENARIOS = TOP / "fixtures/scenarios"
 DONE = "bootgate-agent: flash complete"
 # Where nothing is flashed, PID 1 of the live environment is the end.
 LIVE = "bootgate-agent: started"
+PLAIN = "stock, plain kernel arguments"
+GENERIC = "stock, plain kernel arguments, the distribution's live environment"
 
 
 def say(text):
@@ -126,6 +128,16 @@ def stock(argv, cmdline, **options):
         return json.loads(done.stdout.splitlines()[-1])["seconds"]
 
 
+def generic_live(folder):
+    """The initial RAM disk that the distribution makes of the same kernel, with the same agent in it."""
+    out = pathlib.Path(folder) / "distribution-initrd.img"
+    if not out.exists():
+        agent = TOP / "target/static/x86_64-unknown-linux-gnu/agent/bootgate-agent"
+        subprocess.run([TOP / "ci/bench.d/distribution_live.sh", TOP / "target/kernel", agent, out], check=True,
+                       stdout=sys.stderr)
+    return out
+
+
 class Chains:
     """The rounds of one scenario: bootgate, its floor, and the stock chain."""
 
@@ -147,8 +159,9 @@ class Chains:
         if peers:
             self.add("stock", stock(argv, cmdline))
             self.add("stock with remedies", stock(argv, cmdline, remedies=True))
-            # What the kernel arguments of the scenario win on top.
-            self.add("stock, plain kernel arguments", stock(argv, "console=ttyS0"))
+            # What the kernel arguments of the scenario win on top, and what the live environment.
+            self.add(PLAIN, stock(argv, "console=ttyS0"))
+            self.add(GENERIC, stock(argv, "console=ttyS0 boot=bootgate", initrd=str(generic_live(folder))))
 
     def median(self, peer):
         return statistics.median(self.times[peer])
@@ -168,8 +181,9 @@ class Chains:
             ratio = lambda peer: round(self.median("bootgate") / self.median(peer), 3)
             figure(f"{self.name}: ratio to the stock chain", ratio("stock"), "", bound=bound)
             figure(f"{self.name}: ratio to the stock chain with remedies", ratio("stock with remedies"), "", bound=1.0)
-            plain = "stock, plain kernel arguments"
-            figure(f"{self.name}: what the kernel arguments win", round(self.median(plain) - self.median("stock"), 2), "s")
+            won = lambda more, less: round(self.median(more) - self.median(less), 2)
+            figure(f"{self.name}: what the kernel arguments and the live environment win", won(GENERIC, "stock"), "s",
+                   kernel_arguments=won(PLAIN, "stock"), live_environment=won(GENERIC, PLAIN))
 
 
 def chains(rounds, folder, only):

@@ -18,6 +18,7 @@ folder = pathlib.Path(job["folder"])
 top = pathlib.Path(job["top"])
 media = top / "target/media"
 server = "10.77.0.1"
+initrd = pathlib.Path(job.get("initrd", media / "live/initrd.img"))
 
 
 def ip(*args):
@@ -38,8 +39,8 @@ def network():
 def web():
     root = folder / "www"
     root.mkdir()
-    for name in ["vmlinuz", "initrd.img"]:
-        os.symlink(media / "live" / name, root / name)
+    os.symlink(media / "live/vmlinuz", root / "vmlinuz")
+    os.symlink(initrd, root / "initrd.img")
     subprocess.run([top / "target/release/bootgate", "media", "chunks", media / "disk/disk.img", "--out", root / "image"],
                    check=True, stdout=subprocess.DEVNULL)
     index = json.loads((root / "image/index.json").read_text())
@@ -117,7 +118,7 @@ def machine():
             out.append(own_file(arg))
     if job.get("direct"):
         mac = re.search(r"mac=([0-9a-f:]+)", " ".join(argv)).group(1)
-        out += ["-kernel", str(media / "live/vmlinuz"), "-initrd", str(media / "live/initrd.img"), "-append",
+        out += ["-kernel", str(media / "live/vmlinuz"), "-initrd", str(initrd), "-append",
                 f"{job['cmdline']} bootgate.nonce=0 bootgate.server=http://{server} bootgate.ip=10.77.0.10/255.255.255.0 "
                 f"bootgate.mac={mac}"]
     return out
