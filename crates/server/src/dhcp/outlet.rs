@@ -1,11 +1,14 @@
 //! The way out: which socket or frame carries a reply.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd;
 
 use bootgate_events::MacAddr;
 use bootgate_netboot::dhcp::{Destination, PXE_PORT, Reply};
 use bootgate_netboot::frame::udp4_frame;
+use nix::libc;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use rustix::net::{SendFlags, sendto, sockopt};
 use tokio::net::UdpSocket;
 
@@ -81,8 +84,11 @@ impl Outlet {
             Some(pxe) if reply.from_port == PXE_PORT => pxe,
             _ => &self.dhcp,
         };
-        sendto(socket, &reply.bytes, SendFlags::DONTWAIT, &to)?;
-        Ok(())
+        if reply.from.is_unspecified() {
+            sendto(socket, &reply.bytes, SendFlags::DONTWAIT, &to)?;
+            return Ok(());
+        }
+        send_from(socket, reply.from, to, &reply.bytes)
     }
 
     /// The port to send it from: tests have the server on other ports than 67.
@@ -92,6 +98,28 @@ impl Outlet {
             _ => self.dhcp_port,
         }
     }
+}
+
+/// Sends a datagram from one of this host's addresses. The socket is bound to none of them, to hear broadcasts; left
+/// alone, the kernel takes the interface's first, which need not be the one that the reply calls the server by (ip(7),
+/// `IP_PKTINFO`).
+fn send_from(socket: &UdpSocket, from: Ipv4Addr, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
+    let info = libc::in_pktinfo {
+        // 0: by the route to the client.
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr {
+            s_addr: u32::from_ne_bytes(from.octets()),
+        },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    sendmsg(
+        socket.as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        &[ControlMessage::Ipv4PacketInfo(&info)],
+        MsgFlags::MSG_DONTWAIT,
+        Some(&SockaddrIn::from(to)),
+    )?;
+    Ok(())
 }
 
 /// Past the system's limit where that is allowed, else up to it.

@@ -186,6 +186,7 @@ pub struct Capture(std::os::fd::OwnedFd);
 /// A reply of a DHCP server on the wire.
 #[derive(Debug)]
 pub struct SeenReply {
+    pub from_ip: Ipv4Addr,
     pub from_port: u16,
     pub facts: ServerFacts,
 }
@@ -203,6 +204,7 @@ impl Capture {
             };
             if let Ok(facts) = ServerFacts::parse(datagram.payload) {
                 replies.push(SeenReply {
+                    from_ip: *datagram.source.ip(),
                     from_port: datagram.source.port(),
                     facts,
                 });
