@@ -202,8 +202,10 @@ fn u_boot_boots_by_its_own_configuration() {
         skip!("target/media/live-arm64 is not built");
     }
     let run = passes("uboot.toml");
-    let events = run.events();
-    assert_fetched(&events, &[("tftp", "boot.scr.uimg")]);
+    let target = target(&run);
+    let mac = target["mac"].as_str().expect("a MAC").replace(':', "-");
+    let own = format!("pxelinux.cfg/01-{mac}");
+    assert_fetched(&run.events(), &[("tftp", &own), ("tftp", "initrd.img")]);
 }
 
 #[test]

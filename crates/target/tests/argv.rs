@@ -180,6 +180,12 @@ async fn uboot_has_an_environment_for_what_it_boots_from() {
         config.binary.path = PathBuf::from("/usr/bin/qemu-system-aarch64");
         config.firmware = Firmware::Uboot(uboot.clone());
         config.disk.as_mut().unwrap().bus = DiskBus::Nvme;
+        for (model, last) in [("rtl8139", 8), ("e1000", 9)] {
+            let mut nic = common::nic(NicLink::Dead);
+            nic.model = model.to_owned();
+            nic.mac.0[5] = last;
+            config.nics.push(nic);
+        }
     };
     let chip = || {
         String::from_utf8_lossy(&fs::read(folder.path().join("client-vars.fd")).unwrap())
@@ -188,6 +194,20 @@ async fn uboot_has_an_environment_for_what_it_boots_from() {
     let line = command_line(folder.path(), BootSource::Network, change).await;
     insta::assert_snapshot!(line);
     assert!(chip().contains("setenv boot_targets nvme0 pxe;"));
+    // In the order of those that it has drivers for.
+    let addresses: Vec<String> = chip()
+        .split("; ")
+        .filter(|command| command.starts_with("setenv eth"))
+        .map(str::to_owned)
+        .collect();
+    let [own, other] = &addresses[..] else {
+        panic!("{addresses:?}")
+    };
+    assert!(own.starts_with("setenv ethaddr "), "{own}");
+    assert!(
+        other.starts_with("setenv eth1addr ") && other.ends_with(":09"),
+        "{other}"
+    );
     command_line(folder.path(), BootSource::Disk, change).await;
     assert!(chip().contains("setenv boot_targets nvme0;"));
 }

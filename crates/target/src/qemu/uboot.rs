@@ -1,7 +1,7 @@
 //! U-Boot's environment, as it keeps it in flash: a CRC-32 over `NAME=VALUE` strings that end with a NUL each, and
 //! zeros to the end (U-Boot's `include/env_internal.h`).
 
-use super::{DiskBus, FirmwareBoot, QemuConfig};
+use super::{DiskBus, FirmwareBoot, Nic, QemuConfig};
 use crate::BootSource;
 
 /// Size of the environment of U-Boot for QEMU's `virt` machine (`CONFIG_ENV_SIZE`, `configs/qemu_arm64_defconfig`).
@@ -13,11 +13,28 @@ pub(super) fn environment(config: &QemuConfig, boot: BootSource) -> Vec<u8> {
     let order = boot_targets(config, boot).join(" ");
     let pxe =
         "run boot_pci_enum; setenv autoload no; if dhcp; then if pxe get; then pxe boot; fi; fi";
+    let addresses = addresses(config);
     let command = format!(
-        "env default -a; setenv bootcmd_pxe '{pxe}'; setenv bootcmd_usb1 'devnum=1; run usb_boot'; \
+        "env default -a; {addresses}setenv bootcmd_pxe '{pxe}'; setenv bootcmd_usb1 'devnum=1; run usb_boot'; \
          setenv boot_targets {order}; run distro_bootcmd"
     );
     block(&[("bootcmd", &command), ("bootdelay", "0")])
+}
+
+/// The interfaces' addresses, which the default environment does not have: `pxe get` asks for its configuration by
+/// `ethaddr`. U-Boot 2023.01 also reads them wrongly from a virtio interface with legacy registers, which is what QEMU
+/// has: six times the first byte.
+fn addresses(config: &QemuConfig) -> String {
+    // Those that it has no driver for get no number.
+    let drives = |nic: &&Nic| nic.model.starts_with("virtio-net") || nic.model == "e1000";
+    let driven = config.nics.iter().filter(drives);
+    driven
+        .enumerate()
+        .map(|(index, nic)| match index {
+            0 => format!("setenv ethaddr {}; ", nic.mac),
+            _ => format!("setenv eth{index}addr {}; ", nic.mac),
+        })
+        .collect()
 }
 
 /// U-Boot's names of what it boots from.
