@@ -291,7 +291,12 @@ fn arm64_boots_from_the_stick() {
 
 #[test]
 fn check_boots_what_was_prepared() {
-    require_commands!("qemu-system-x86_64", "apt-get", "dpkg-deb");
+    require_commands!(
+        "qemu-system-x86_64",
+        "qemu-system-aarch64",
+        "apt-get",
+        "dpkg-deb"
+    );
     let media = tempfile::tempdir().expect("a folder");
     prepared!(media.path());
     let check = |path: &Path, more: &[&str]| {
@@ -307,6 +312,10 @@ fn check_boots_what_was_prepared() {
     let (code, text) = check(&media.path().join("undionly.kpxe"), &[]);
     assert_eq!(code, Some(0), "{text}");
     let row = text.lines().find(|line| line.starts_with("undionly.kpxe"));
+    assert!(row.is_some_and(|row| row.contains("passed")), "{text}");
+    let (code, text) = check(&media.path().join("ipxe-arm64.efi"), &[]);
+    assert_eq!(code, Some(0), "{text}");
+    let row = text.lines().find(|line| line.starts_with("ipxe-arm64.efi"));
     assert!(row.is_some_and(|row| row.contains("passed")), "{text}");
     // The same bytes, broken where only a boot can tell.
     let broken = media.path().join("broken.lkrn");

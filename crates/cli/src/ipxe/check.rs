@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bootgate_media::ipxe::{self, Arch, Format, Inspection, MANIFEST, Prepared, Role};
+use bootgate_target::discovery::{self, FirmwareKind, Needs};
 use clap::{Parser, ValueEnum};
 
 use crate::args::{AccelArg, Cli, Command};
@@ -18,6 +19,9 @@ use crate::table::{Style, Table};
 /// Where BIOS machines of a check get an iPXE from that plays the ROM: QEMU's own ROMs are iPXE, which our server gives
 /// a script and no program.
 const HOST_LKRN: &str = "/usr/lib/ipxe/ipxe.lkrn";
+
+/// A program that no firmware starts.
+const NOTHING: &str = "nothing.efi";
 
 /// A check asks whether, not how fast: several DHCP exchanges and a prompt are in one stage here.
 const DEADLINES: &str = "timeout = \"400s\"\n\n[deadlines]\nfirmware = \"120s\"\ndhcp = \"120s\"\nnbp = \"90s\"\n\
@@ -208,55 +212,22 @@ fn machines(
     subject: &Subject,
     lkrn: Option<&Path>,
 ) -> Vec<(&'static str, Result<Machine, String>)> {
-    let path = subject.path.display();
     let Some(seen) = &subject.seen else {
-        return ["bios", "uefi"]
-            .into_iter()
-            .flat_map(|firmware| {
-                let (cd, usb) = match firmware {
-                    "bios" => ("bios cd", "bios usb"),
-                    _ => ("uefi cd", "uefi usb"),
-                };
-                let drive = format!("if=none,id=medium,format=raw,readonly=on,file={path}");
-                let machine = |device: &str| Machine {
-                    firmware,
-                    nbp: false,
-                    arguments: ["-drive", &drive, "-device", device]
-                        .map(str::to_owned)
-                        .into(),
-                    ours: true,
-                };
-                [
-                    (cd, Ok(machine("ide-cd,drive=medium,bootindex=0"))),
-                    (
-                        usb,
-                        Ok(Machine {
-                            arguments: [
-                                vec!["-device".to_owned(), "qemu-xhci".to_owned()],
-                                machine("usb-storage,drive=medium,bootindex=0").arguments,
-                            ]
-                            .concat(),
-                            ..machine("")
-                        }),
-                    ),
-                ]
-            })
-            .collect();
+        return image(&subject.path);
     };
     match (seen.format, seen.arch) {
-        (Format::Efi, Arch::UefiArm64) => vec![(
-            "uefi-arm64",
-            Err("the check boots x86 machines only".to_owned()),
-        )],
-        (Format::Efi, _) => vec![(
-            "uefi",
-            Ok(Machine {
-                firmware: "uefi",
+        (Format::Efi, arch) => {
+            let machine = |firmware| Machine {
+                firmware,
                 nbp: true,
                 arguments: Vec::new(),
                 ours: seen.autoexec == Some(true),
-            }),
-        )],
+            };
+            match arch {
+                Arch::UefiArm64 => vec![("arm64", arm64().map(|()| machine("arm64")))],
+                _ => vec![("uefi", Ok(machine("uefi")))],
+            }
+        }
         (Format::Lkrn, _) => vec![(
             "bios",
             Ok(Machine {
@@ -277,6 +248,46 @@ fn machines(
             vec![("bios", machine.ok_or_else(|| missing.to_owned()))]
         }
     }
+}
+
+/// The machines that boot the image: as a CD and from a stick; arm64's have no place for a CD.
+fn image(path: &Path) -> Vec<(&'static str, Result<Machine, String>)> {
+    let drive = format!(
+        "if=none,id=medium,format=raw,readonly=on,file={}",
+        path.display()
+    );
+    let machine = |firmware, devices: &[&str]| {
+        let devices = devices.iter().flat_map(|device| ["-device", device]);
+        let arguments = ["-drive", &drive].into_iter().chain(devices);
+        Machine {
+            firmware,
+            nbp: false,
+            arguments: arguments.map(str::to_owned).collect(),
+            ours: true,
+        }
+    };
+    let cd = ["ide-cd,drive=medium,bootindex=0"];
+    let stick = ["qemu-xhci", "usb-storage,drive=medium,bootindex=0"];
+    vec![
+        ("bios cd", Ok(machine("bios", &cd))),
+        ("bios usb", Ok(machine("bios", &stick))),
+        ("uefi cd", Ok(machine("uefi", &cd))),
+        ("uefi usb", Ok(machine("uefi", &stick))),
+        ("arm64 usb", arm64().map(|()| machine("arm64", &stick))),
+    ]
+}
+
+/// Whether this host can boot arm64 machines; an error says what is missing.
+fn arm64() -> Result<(), String> {
+    let needs = Needs {
+        firmware: FirmwareKind::Uefi {
+            arch: discovery::Arch::Aarch64,
+            secure_boot: false,
+        },
+        code: None,
+        vars: None,
+    };
+    discovery::can_run(needs).map_err(|missing| missing.to_string())
 }
 
 /// A bzImage with a script as its RAM disk.
@@ -300,6 +311,7 @@ fn write(
     let word = word(name, &subject.path);
     let program = folder.join(&subject.name);
     let scripts = [
+        (NOTHING, String::new()),
         (
             "check.ipxe",
             format!("#!ipxe\necho {word} ${{version}}\nexit 1\n"),
@@ -351,7 +363,9 @@ fn scenario(machine: &Machine, word: &str, folder: &Path, program: &Path) -> Str
         // Named by the script that plays the ROM, and not by DHCP.
         (true, "bios") => files.push(quoted(program)),
         (true, _) => text += &format!("nbp = {}\n", quoted(program)),
-        (false, _) => {}
+        (false, "bios") => {}
+        // A machine that goes past the medium must not pass by the network.
+        (false, _) => text += &format!("nbp = {}\n", quoted(&folder.join(NOTHING))),
     }
     text += &format!("files = [{}]\n", files.join(", "));
     if machine.ours {
