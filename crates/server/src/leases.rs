@@ -4,7 +4,6 @@ use std::io;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use bootgate_api::UnixMicros;
 use bootgate_events::EventKind;
@@ -20,8 +19,9 @@ const QUEUE: usize = 8192;
 /// Messages that are written in one transaction. Their ACKs leave at once, so that a relay that serves many must have
 /// room for as many: the usual receive buffer of Linux holds some 160.
 const BATCH: usize = 64;
-/// Shortest time between two events that say that leases cannot be written.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// The lease writer's name as a service.
+pub(crate) const LEASES: &str = "leases";
 
 /// What became of the grants of one message: one outcome for each, or why none took effect. Called from the lease
 /// writer's thread, or, where the queue is full, from the caller's.
@@ -108,8 +108,12 @@ impl Job {
     }
 }
 
+/// What the storage said when leases were last written; `None` where they were.
+type Trouble = Arc<Mutex<Option<String>>>;
+
 /// The thread and a way to it.
 pub(crate) struct LeaseWriter {
+    trouble: Trouble,
     queue: Mutex<Option<LeaseQueue>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -118,13 +122,18 @@ impl LeaseWriter {
     /// Starts the thread.
     pub(crate) fn start(store: Arc<dyn Store>, sink: EventSink) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let trouble = Trouble::default();
+        let writing = Writing {
+            store,
+            sink,
+            trouble: Arc::clone(&trouble),
+            failing: false,
+        };
         let thread = std::thread::Builder::new()
             .name("leases".to_owned())
-            .spawn(move || {
-                let told = None;
-                Writing { store, sink, told }.run(&receiver);
-            })?;
+            .spawn(move || writing.run(&receiver))?;
         Ok(Self {
+            trouble,
             queue: Mutex::new(Some(LeaseQueue(sender))),
             thread: Mutex::new(Some(thread)),
         })
@@ -134,6 +143,12 @@ impl LeaseWriter {
     pub(crate) fn queue(&self) -> Option<LeaseQueue> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.clone()
+    }
+
+    /// What the storage said when leases could last not be written, where none was written since.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
     }
 
     /// Waits until all that came in is written and the thread is gone. Every [`LeaseQueue`] must be gone before.
@@ -161,8 +176,9 @@ impl LeaseWriter {
 struct Writing {
     store: Arc<dyn Store>,
     sink: EventSink,
-    /// When it was last told that leases cannot be written.
-    told: Option<Instant>,
+    trouble: Trouble,
+    /// Whether the storage failed when it was last used.
+    failing: bool,
 }
 
 impl Writing {
@@ -201,6 +217,7 @@ impl Writing {
         grants.clear();
         match granted {
             Ok(outcomes) if outcomes.len() == expected => {
+                self.works();
                 let mut outcomes = outcomes.into_iter();
                 for (count, done) in waiting.drain(..) {
                     done(Ok(outcomes.by_ref().take(count).collect()));
@@ -208,7 +225,7 @@ impl Writing {
             }
             Ok(_) => self.fail(waiting, NotWritten::Failed),
             Err(error) => {
-                self.tell(&error);
+                self.fails(&error);
                 let why = reason(&error);
                 self.fail(waiting, why);
             }
@@ -223,25 +240,37 @@ impl Writing {
     }
 
     fn end(&mut self, end: &LeaseEnd) {
-        if let Err(error) = self.store.end_lease(end) {
-            self.tell(&error);
+        match self.store.end_lease(end) {
+            Ok(()) => self.works(),
+            Err(error) => self.fails(&error),
         }
     }
 
-    fn tell(&mut self, error: &StoreError) {
-        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
-            return;
+    fn works(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            // As loud as the failure, so that whoever read of that reads of this.
+            tracing::warn!("leases are written again");
+            self.say(None);
         }
-        self.told = Some(Instant::now());
-        tracing::error!("write leases: {error}");
-        (self.sink)(Fact {
-            mac: None,
-            attempt: None,
-            kind: EventKind::ServerFailed {
-                service: "leases".to_owned(),
-                error: error.to_string(),
-            },
-        });
+    }
+
+    /// Tells of the first failure in a row. The log is that of who takes the event.
+    fn fails(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.failing, true) {
+            (self.sink)(Fact {
+                mac: None,
+                attempt: None,
+                kind: EventKind::ServerFailed {
+                    service: LEASES.to_owned(),
+                    error: error.to_string(),
+                },
+            });
+        }
+        self.say(Some(error.to_string()));
+    }
+
+    fn say(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 }
 
@@ -265,6 +294,8 @@ mod tests {
 
     use bootgate_api::{LeaseState, UnixMicros};
     use bootgate_events::MacAddr;
+
+    use std::time::Duration;
 
     use super::store::{FakeStore, Mood};
     use super::*;

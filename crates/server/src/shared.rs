@@ -185,6 +185,12 @@ impl Shared {
         self.leases.as_ref().and_then(LeaseWriter::queue)
     }
 
+    /// What the storage said when leases could last not be written, where none was written since.
+    #[must_use]
+    pub fn lease_trouble(&self) -> Option<String> {
+        self.leases.as_ref().and_then(LeaseWriter::trouble)
+    }
+
     /// Waits until the lease writer wrote what it was given, and ends it. Every server that shares this must be
     /// stopped before. Blocks for as long as the store does.
     pub fn close(&self) {

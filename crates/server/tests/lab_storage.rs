@@ -13,14 +13,15 @@ mod laboratory;
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bootgate_api::{
     Attempt, ExpectedFlash, FlashOrder, Inventory, Lease, Machine, Nonce, UnixMicros, paths,
 };
 use bootgate_events::{AttemptId, Event, EventKind, MacAddr, TargetVerdict, Verdict};
 use bootgate_scenario::fold::replay;
+use bootgate_server::lab::LabStatus;
 use bootgate_store::sqlite::Sqlite;
 use bootgate_store::{
     AttemptFilter, BeginFlash, Completed, Discovered, Discovery, Granted, IssuedNonce, LeaseEnd,
@@ -377,4 +378,96 @@ async fn a_full_disk_stops_boots_and_loses_nothing() {
         (replayed.verdict, replayed.differences.len()),
         (Some(Verdict::Passed), 0)
     );
+}
+
+/// Everything that the servers log in this process, as a program's log shows it: warnings and worse.
+struct Log(Mutex<Vec<String>>);
+
+static LOG: Log = Log(Mutex::new(Vec::new()));
+
+impl Log {
+    /// How many lines there are with this in them.
+    fn count(&self, part: &str) -> usize {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|line| line.contains(part)).count()
+    }
+}
+
+/// Hands on to [`LOG`].
+struct Listener;
+
+impl tracing::Subscriber for Listener {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!("{value:?}");
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        LOG.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Asks again and again for an address until the server's status is as `wanted` says.
+async fn renew_until<S: Store>(lab: &mut Laboratory<S>, wanted: impl Fn(&LabStatus) -> bool) {
+    let began = std::time::Instant::now();
+    loop {
+        // An operating system's client, whose messages the recorder leaves out.
+        lab.dhcp(MAC, 3, &[50, 4, 127, 0, 0, 50, 54, 4, 127, 0, 0, 1]);
+        let a_while = began.elapsed() + std::time::Duration::from_millis(300);
+        while began.elapsed() < a_while {
+            if wanted(&lab.lab.status().unwrap()) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(30));
+    }
+}
+
+/// How many leases could not be written.
+fn unwritten(status: &LabStatus) -> u64 {
+    let key = ("dhcp".to_owned(), "store-full".to_owned());
+    status.dropped.get(&key).copied().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn leases_that_cannot_be_written_are_told_of_once_and_again_when_they_can() {
+    tracing::subscriber::set_global_default(Listener).unwrap();
+    let mut lab = Laboratory::on(brittle).await;
+    renew_until(&mut lab, |_| true).await;
+    for round in 1..=2 {
+        lab.store.full.store(true, Ordering::SeqCst);
+        renew_until(&mut lab, |status| status.storage_error.is_some()).await;
+        let status = lab.lab.status().unwrap();
+        let error = status.storage_error.as_deref().unwrap();
+        assert!(error.contains("no space left"), "{error}");
+        // More that fail are no news.
+        let before = unwritten(&status);
+        renew_until(&mut lab, |status| unwritten(status) > before + 1).await;
+        assert_eq!(LOG.count("leases cannot be written"), round);
+        assert_eq!(LOG.count("the leases server failed"), 0);
+        lab.store.full.store(false, Ordering::SeqCst);
+        renew_until(&mut lab, |status| status.storage_error.is_none()).await;
+        assert_eq!(LOG.count("leases are written again"), round);
+    }
+    assert_eq!(lab.store.leases().unwrap().len(), 1);
 }

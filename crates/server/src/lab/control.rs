@@ -127,7 +127,7 @@ impl Lab {
                 .collect(),
             lost_events: health.lost.load(Ordering::Relaxed),
             foreign_servers: health.foreign(now()),
-            storage_error: health.storage_error(),
+            storage_error: health.storage_error().or_else(|| shared.lease_trouble()),
         })
     }
 

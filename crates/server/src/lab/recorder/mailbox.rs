@@ -13,6 +13,7 @@ use super::super::known::Known;
 use super::health::Health;
 use crate::Fact;
 use crate::desk::{AgentCall, Answered, BootAsk, Refusal};
+use crate::leases::LEASES;
 
 /// What the recorder is asked.
 pub(in crate::lab) enum Message {
@@ -55,8 +56,12 @@ impl Mailbox {
             | EventKind::TransferCompleted { .. }
             | EventKind::TransferAborted { .. }
             | EventKind::RequestRefused { .. } => true,
+            EventKind::ServerFailed { service, error } if service == LEASES => {
+                // It goes on, and says so when they can be written again.
+                tracing::error!("leases cannot be written: {error}");
+                false
+            }
             EventKind::ServerFailed { service, error } => {
-                // The lease writer says so too, and goes on.
                 tracing::error!("the {service} server failed: {error}");
                 false
             }

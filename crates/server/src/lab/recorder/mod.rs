@@ -299,7 +299,7 @@ impl Recorder {
 
     fn works(&mut self) {
         if std::mem::take(&mut self.failing) {
-            tracing::info!("the storage works again");
+            tracing::warn!("the storage works again");
             self.parts.health.set_storage_error(None);
         }
     }
