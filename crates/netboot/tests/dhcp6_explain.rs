@@ -10,6 +10,8 @@
 #[path = "common/lab6.rs"]
 mod lab6;
 
+use std::net::Ipv6Addr;
+
 use bootgate_netboot::dhcp::{Asked, InterfaceId};
 use bootgate_netboot::dhcp6::Responder;
 use lab6::*;
@@ -72,6 +74,34 @@ fn each_kind_of_client_is_explained_as_it_is_answered() {
     assert!(told(&lab, &firmware("HTTPClient", 16)).1.contains(&http));
     let os = told(&lab, &Asked::new(mac(1))).1;
     assert!(os.ends_with("without a bootfile-url"), "{os}");
+}
+
+#[test]
+fn a_client_behind_a_relay_is_explained_as_one() {
+    let mut lab = Lab::new(config());
+    let relay: Ipv6Addr = "fd00:88::1".parse().unwrap();
+    let asked = Asked {
+        link: Some(relay),
+        ..firmware("PXEClient", 7)
+    };
+    let (steps, outcome) = told(&lab, &asked);
+    assert!(
+        steps.contains("prefix: `fd00:88::/64`, by the relay's link address"),
+        "{steps}"
+    );
+    let message = relayed(&solicit(1).pxe(7).bytes(), 0, relay, link_local(1), &[]);
+    let reply = lab.send_bytes(&message, relay).0.reply.expect("a reply");
+    let ip = reply.facts.address.expect("an address");
+    let url = reply.facts.bootfile.expect("a URL");
+    assert_eq!(
+        outcome,
+        format!("advertise of `{ip}` with bootfile-url `{url}`")
+    );
+    let nowhere = Asked {
+        link: Some("fd00:99::1".parse().unwrap()),
+        ..asked
+    };
+    assert!(told(&lab, &nowhere).1.starts_with("no reply (no-subnet)"));
 }
 
 #[test]

@@ -121,6 +121,36 @@ fn what_is_explained_is_what_is_then_done() {
 }
 
 #[test]
+fn a_proxys_offer_that_leaves_the_bootfile_to_port_4011_is_followed_there() {
+    let mut lab = Lab::new(proxy());
+    let said = explain(&lab, &firmware());
+    let offer = lab.send(&discover(mac(1)).pxe(7));
+    assert_eq!(offer.reply().facts.bootfile, None);
+    assert!(
+        step(&said, "offer").contains("no bootfile: UEFI asks for it on port 4011"),
+        "{said:?}"
+    );
+    assert_eq!(step(&said, "port 4011"), "ack with bootfile `snponly.efi`");
+    assert_eq!(
+        said.outcome,
+        "offer without a bootfile; on port 4011 ack with bootfile `snponly.efi`"
+    );
+    // Those to whom the offer names it do not ask there.
+    let bios = Asked {
+        architectures: vec![0],
+        class: Some("PXEClient:Arch:00000:UNDI:002001".to_owned()),
+        ..firmware()
+    };
+    let said = explain(&lab, &bios);
+    assert_eq!(said.outcome, "offer with bootfile `undionly.kpxe`");
+    assert!(!said.steps.iter().any(|step| step.about.contains("4011")));
+    // A server that gives out addresses names it at once.
+    let full = Lab::new(named());
+    let said = explain(&full, &firmware());
+    assert!(!said.outcome.contains("4011"), "{said:?}");
+}
+
+#[test]
 fn a_machine_hears_why_it_gets_nothing() {
     let mut config = named();
     config.interfaces[0].mode = DhcpMode::Off;

@@ -294,6 +294,22 @@ async fn explain_says_what_a_machine_would_get_and_what_it_was_told() {
     );
     let (status, told) = ask(&server, "GET", &about(MAC, "relay=here"), Value::Null).await;
     assert_eq!(status, 422, "{told}");
+    // Each relay hands on its own kind of DHCP.
+    for (asking, hint) in [
+        ("relay=fd00:88::1", "add `ip=6`"),
+        ("relay=192.0.2.1,ip=6", "link address"),
+    ] {
+        let (status, told) = ask(&server, "GET", &about(MAC, asking), Value::Null).await;
+        assert_eq!(status, 422, "{told}");
+        assert!(told["hint"].as_str().unwrap().contains(hint), "{told}");
+    }
+    let asking = about(MAC, "relay=fd00:88::1,ip=6");
+    let (_, told) = ask(&server, "GET", &asking, Value::Null).await;
+    let asked = told["steps"][0]["found"].as_str().unwrap();
+    assert!(
+        asked.ends_with("by relay `fd00:88::1`, by DHCPv6"),
+        "{asked}"
+    );
 
     lab.power_on(MAC);
     lab.wait_for("dhcp-received").await;

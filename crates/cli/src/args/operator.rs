@@ -251,7 +251,7 @@ pub(crate) enum LeaseCommand {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArg,
-    /// How it asks: `arch=7` (option 93), `class=iPXE`, `interface=eth1`, `relay=10.0.8.1`, joined by commas.
+    /// How it asks: `arch=7` (option 93), `class=iPXE`, `ip=6` (by DHCPv6), `interface=eth1`, `relay=10.0.8.1`, joined by commas.
     #[arg(long = "as", value_name = "K=V,...")]
     pub(crate) asking: Option<String>,
     #[command(flatten)]

@@ -1,11 +1,13 @@
 //! Why a client gets its reply.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use bootgate_api::{ExplainStep, Explanation};
 use bootgate_events::MacAddr;
 
+use super::judge::Plan;
 use super::options::code;
+use super::reply::{Kind, postponed};
 use super::responder::{Responder, Told, tell};
 use super::scene::Scene;
 use super::wire::{Header, REQUEST, Writer};
@@ -50,6 +52,8 @@ pub struct Asked {
     pub user_class: Option<String>,
     /// The relay its message comes by.
     pub giaddr: Option<Ipv4Addr>,
+    /// The same over DHCPv6: an address of the link that the relay heard it on.
+    pub link: Option<Ipv6Addr>,
     /// The kind of message.
     pub message: MessageKind,
     /// The port it comes to.
@@ -67,6 +71,7 @@ impl Asked {
             class: None,
             user_class: None,
             giaddr: None,
+            link: None,
             message: MessageKind::Discover,
             port: Port::Dhcp,
         }
@@ -107,11 +112,16 @@ impl Responder {
         let mut trace = Trace(Some(Vec::new()));
         let told = self.walk(now, asked, machines, &mut trace);
         let outcome = match told {
-            Ok((Some(reply), _)) => in_words(&reply),
-            Ok((None, Some(dropped))) | Err(dropped) => {
-                format!("no reply ({}): {dropped}", dropped.reason)
+            Ok(((Some(reply), _), postponed)) => {
+                let then = postponed.then(|| self.on_4011(now, asked, machines));
+                if let Some(then) = &then {
+                    trace.step("port 4011", || then.clone());
+                }
+                let then = then.map(|then| format!("; on port 4011 {then}"));
+                in_words(&reply) + &then.unwrap_or_default()
             }
-            Ok((None, None)) => "no reply: none is due".to_owned(),
+            Ok(((None, Some(dropped)), _)) | Err(dropped) => silence(&dropped),
+            Ok(((None, None), _)) => "no reply: none is due".to_owned(),
         };
         Explanation {
             steps: trace.0.unwrap_or_default(),
@@ -119,13 +129,28 @@ impl Responder {
         }
     }
 
+    /// What the client is told on port 4011, in words.
+    fn on_4011(&self, now: Time, asked: &Asked, machines: &dyn MachineLookup) -> String {
+        let question = Asked {
+            message: MessageKind::Request,
+            port: Port::Pxe,
+            ..asked.clone()
+        };
+        match self.walk(now, &question, machines, &mut Trace::none()) {
+            Ok(((Some(reply), _), _)) => in_words(&reply),
+            Ok(((None, Some(dropped)), _)) | Err(dropped) => silence(&dropped),
+            Ok(((None, None), _)) => "no reply: none is due".to_owned(),
+        }
+    }
+
+    /// What the client hears, and whether that leaves the bootfile to port 4011.
     fn walk(
         &self,
         now: Time,
         asked: &Asked,
         machines: &dyn MachineLookup,
         trace: &mut Trace,
-    ) -> Result<Told, Dropped> {
+    ) -> Result<(Told, bool), Dropped> {
         let bytes = asked.packet();
         let datagram = Datagram {
             bytes: &bytes,
@@ -178,7 +203,14 @@ impl Responder {
             machines,
         };
         let plan = self.judge(now, &scene, trace)?;
-        Ok(tell(&scene, &plan))
+        let postponed = matches!(plan, Plan::ProxyOffer) && postponed(&scene, Kind::ProxyOffer);
+        if postponed {
+            trace.step("offer", || {
+                "names a boot server and no bootfile: UEFI asks for it on port 4011, once another DHCP server gave it an address"
+                    .to_owned()
+            });
+        }
+        Ok((tell(&scene, &plan), postponed))
     }
 }
 
@@ -202,6 +234,10 @@ pub(crate) fn who(client: &ClientFacts, loader: Loader) -> String {
         [] => text.to_owned(),
         by => format!("{text}, by {}", by.join(" and ")),
     }
+}
+
+fn silence(dropped: &Dropped) -> String {
+    format!("no reply ({}): {dropped}", dropped.reason)
 }
 
 fn in_words(reply: &Reply) -> String {

@@ -172,7 +172,7 @@ fn add_echoes(writer: &mut Writer, client: &ClientFacts, extras: bool) {
 /// Whether the bootfile waits for the client to ask on port 4011. EDK2 of before 2017 drops a proxy's offer with PXE
 /// discovery options (`PxeBcCacheDhcp4Offer` keeps the first such offer only where there was one before). One with
 /// option 60 alone it keeps, of any age, and asks on port 4011 (`PxeBcRetryBinlOffer`).
-fn postponed(scene: &Scene<'_>, kind: Kind) -> bool {
+pub(super) fn postponed(scene: &Scene<'_>, kind: Kind) -> bool {
     kind == Kind::ProxyOffer
         && matches!(scene.decision.boot, Boot::Tftp(_))
         && scene.decision.loader == Loader::Firmware

@@ -7,10 +7,11 @@ use bootgate_events::MacAddr;
 
 use super::lease::{Owner, Wish};
 use super::options::{Writer, code};
+use super::relay::forwarded;
 use super::reply::{IaReply, Kind, Making};
 use super::responder::{NO_ADDRESS, Responder, Table, dropped};
 
-use super::{CLIENT_PORT, ClientFacts, Datagram, MessageKind, Reply};
+use super::{CLIENT_PORT, ClientFacts, Datagram, MessageKind, Reply, SERVER_PORT};
 use crate::Time;
 use crate::dhcp::{Asked, DropReason, Dropped, SubnetId, who};
 use crate::policy::{Loader, MachineLookup};
@@ -54,8 +55,9 @@ fn unknown_client(mac: MacAddr) -> Owner {
 }
 
 impl Responder {
-    /// Says why a client on the interface's own link would get its reply to its first message: by the same rules as
-    /// [`Responder::handle`], and without any change of state. What a relay would add is not looked at. A client of
+    /// Says why a client on the interface's own link, or behind a relay on another ([`Asked::link`]), would get its
+    /// reply to its first message: by the same rules as [`Responder::handle`], and without any change of state. Of what
+    /// a relay adds only its link address is looked at. A client of
     /// DHCPv6 is named by its DUID, which nobody knows by the hardware address: it is taken for the one that had this
     /// machine's latest lease, or else for a new one.
     #[must_use]
@@ -83,7 +85,11 @@ impl Responder {
         let interface = interfaces
             .find(|interface| interface.id == asked.interface)
             .ok_or_else(|| dropped(DropReason::Off, "DHCPv6 is not served on this interface"))?;
-        let from = SocketAddrV6::new(crate::ra::link_local(asked.mac.0), CLIENT_PORT, 0, 0);
+        let client_ip = crate::ra::link_local(asked.mac.0);
+        let from = match asked.link {
+            Some(relay) => SocketAddrV6::new(relay, SERVER_PORT, 0, 0),
+            None => SocketAddrV6::new(client_ip, CLIENT_PORT, 0, 0),
+        };
         let heard = |bytes| Datagram {
             bytes,
             interface: asked.interface,
@@ -94,17 +100,21 @@ impl Responder {
             client.map_err(|error| dropped(error.reason(), error.to_string()))
         };
         let link = |subnet: SubnetId| &self.config().subnets[subnet.0];
-        let first = packet(asked, 1, &unknown_client(asked.mac));
+        let packet = |message, owner: &Owner| {
+            let message = packet(asked, message, owner);
+            match asked.link {
+                Some(link) => forwarded(link, client_ip, &message),
+                None => message,
+            }
+        };
+        let first = packet(1, &unknown_client(asked.mac));
         let subnet = self.subnet_of(&heard(&first), &read(&first)?);
         let owner = subnet.and_then(|subnet| self.latest_owner(subnet, asked.mac));
         let known = owner.is_some();
         let owner = owner.unwrap_or_else(|| unknown_client(asked.mac));
         let serves = subnet.is_some_and(|subnet| self.tables[subnet.0].pool.serves());
-        let bytes = packet(
-            asked,
-            if serves || subnet.is_none() { 1 } else { 11 },
-            &owner,
-        );
+        let kind = if serves || subnet.is_none() { 1 } else { 11 };
+        let bytes = packet(kind, &owner);
         let (datagram, client) = (heard(&bytes), read(&bytes)?);
         if !self.rates.would_allow(now, &client.mac) {
             let why = "this client sends more than is answered";
@@ -134,7 +144,11 @@ impl Responder {
             let words = "no prefix of ours is on the client's link";
             dropped(DropReason::NoSubnet, words)
         })?;
-        step("prefix", format!("`{}`, by the interface", link(subnet)));
+        let by = match asked.link {
+            Some(_) => "the relay's link address",
+            None => "the interface",
+        };
+        step("prefix", format!("`{}`, by {by}", link(subnet)));
         let (kind, associations) = match client.message {
             MessageKind::Solicit => {
                 let ia = self.would_assign(subnet, &owner, asked.mac, machines);

@@ -59,6 +59,15 @@ pub(super) fn unwrap(mut message: &[u8]) -> Result<(Vec<Relay>, &[u8]), ParseErr
     Ok((relays, message))
 }
 
+/// A client's message as the first relay hands it on (RFC 8415 section 19.1.1).
+pub(super) fn forwarded(link: Ipv6Addr, client: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+    let mut writer = Writer(vec![RELAY_FORWARD, 0]);
+    writer.0.extend(link.octets());
+    writer.0.extend(client.octets());
+    writer.put(code::RELAY_MESSAGE, message);
+    writer.0
+}
+
 /// Puts the envelopes back on, each with what its relay needs to pass the message on (RFC 8415 section 19.3).
 pub(super) fn wrap(relays: &[Relay], message: Vec<u8>) -> Vec<u8> {
     relays.iter().rev().fold(message, |inner, relay| {

@@ -1,5 +1,6 @@
 //! Why a machine gets its reply.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -84,8 +85,8 @@ fn asking_as(text: &str) -> Result<AskingAs, Refusal> {
             "relay" => {
                 let address = value.parse().map_err(|_| {
                     Refusal::bad(
-                        format!("relay `{value}` is not an IPv4 address"),
-                        "the relay's own address on the machine's segment (giaddr)",
+                        format!("relay `{value}` is not an address"),
+                        "the relay's own address on the machine's segment (giaddr; of DHCPv6, the link address)",
                     )
                 })?;
                 asking.relay = Some(address);
@@ -93,13 +94,17 @@ fn asking_as(text: &str) -> Result<AskingAs, Refusal> {
             _ => return Err(bad()),
         }
     }
-    if asking.over_ipv6 && asking.relay.is_some() {
-        return Err(Refusal::bad(
+    match asking.relay {
+        Some(IpAddr::V4(_)) if asking.over_ipv6 => Err(Refusal::bad(
             "`relay` is an IPv4 relay, which hands on no DHCPv6",
-            "explain what is asked on the interface's own segment, without `relay`",
-        ));
+            "with `ip=6`, the relay's IPv6 address on the machine's segment (its link address)",
+        )),
+        Some(IpAddr::V6(_)) if !asking.over_ipv6 => Err(Refusal::bad(
+            "`relay` is an IPv6 relay, which hands on DHCPv6 alone",
+            "add `ip=6`, or name the relay's IPv4 address",
+        )),
+        _ => Ok(asking),
     }
-    Ok(asking)
 }
 
 /// What can be said where no server runs: what the stored machine is set to, not how it would be told.

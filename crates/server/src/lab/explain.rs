@@ -1,6 +1,6 @@
 //! Why a machine gets its reply.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use bootgate_api::{ExplainStep, Explanation, Machine};
 use bootgate_events::MacAddr;
@@ -21,8 +21,9 @@ pub struct AskingAs {
     pub class: Option<String>,
     /// The interface it asks on; `None`: the first that is served.
     pub interface: Option<String>,
-    /// The relay its message comes by; `None`: it is on the interface's own segment.
-    pub relay: Option<Ipv4Addr>,
+    /// The relay its message comes by: `giaddr`, or, with `over_ipv6`, the relay's link address. `None`: it is on the
+    /// interface's own segment.
+    pub relay: Option<IpAddr>,
     /// Whether it asks by DHCPv6.
     pub over_ipv6: bool,
 }
@@ -68,7 +69,11 @@ impl AskingAs {
         if self.class.as_deref() != Some("") {
             asked.architectures = self.architecture.or(last).into_iter().collect();
         }
-        asked.giaddr = self.relay;
+        match self.relay {
+            Some(IpAddr::V4(giaddr)) => asked.giaddr = Some(giaddr),
+            Some(IpAddr::V6(link)) => asked.link = Some(link),
+            None => {}
+        }
         if let Some(name) = &self.interface {
             let served = &served.config().interfaces;
             let found = served.iter().position(|served| served.name == *name);
