@@ -2,6 +2,8 @@
 //!
 //! Paths are built here too, so that server and client cannot disagree about them.
 
+pub mod access;
+pub mod artifact;
 mod chunks;
 pub mod control;
 mod lab;

@@ -10,6 +10,8 @@ use bootgate_api::{
 };
 use bootgate_events::{AttemptId, Event, MacAddr, TargetVerdict};
 
+use crate::ArtifactStore;
+
 /// What a boot server must not forget, behind operations.
 ///
 /// Moments from 2^63 - 1 microseconds on stand for never, and may come back as [`u64::MAX`].
@@ -209,6 +211,11 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// The file exists or cannot be written; no half copy is left.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// Artifacts, uploads and images; `None` where the backend keeps none.
+    fn artifacts(&self) -> Option<&dyn ArtifactStore> {
+        None
+    }
 }
 
 /// A lease to grant.
@@ -394,6 +401,38 @@ pub enum StoreError {
         doing: String,
         /// Why not.
         why: String,
+    },
+    /// Something that the operation names is not there.
+    #[error("{doing}: {what}")]
+    Missing {
+        /// What was being done.
+        doing: String,
+        /// What is not there.
+        what: String,
+    },
+    /// More bytes than an upload may have.
+    #[error("{doing}: {why}")]
+    TooLarge {
+        /// What was being done.
+        doing: String,
+        /// How many it may have.
+        why: String,
+    },
+    /// Bytes are not what they should be.
+    #[error("{doing}: {why}")]
+    Wrong {
+        /// What was being done.
+        doing: String,
+        /// What they should be.
+        why: String,
+    },
+    /// An upload does not go on at this byte.
+    #[error("{doing}: the next byte is `{offset}`")]
+    Offset {
+        /// What was being done.
+        doing: String,
+        /// Where it goes on, in bytes.
+        offset: u64,
     },
     /// The state was written by a newer version.
     #[error("open `{path}`: its schema is `{found}`, this version knows up to `{known}`")]

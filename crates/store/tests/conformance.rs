@@ -12,13 +12,13 @@ mod common;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bootgate_store::Store;
-use bootgate_store::conformance::checks;
+use bootgate_store::conformance::{Check, artifact_checks, checks};
 use bootgate_store::sqlite::Sqlite;
 use common::{Model, Operation, contents};
 use proptest::prelude::*;
 
-fn conforms(make: &dyn Fn() -> Box<dyn Store>) {
-    let failed: Vec<_> = checks()
+fn conforms(checks: &[Check], make: &dyn Fn() -> Box<dyn Store>) {
+    let failed: Vec<_> = checks
         .iter()
         .filter(|check| catch_unwind(AssertUnwindSafe(|| (check.run)(make))).is_err())
         .map(|check| check.name)
@@ -28,14 +28,15 @@ fn conforms(make: &dyn Fn() -> Box<dyn Store>) {
 
 #[test]
 fn the_model_conforms() {
-    conforms(&|| Box::new(Model::default()));
+    conforms(&checks(), &|| Box::new(Model::default()));
 }
 
 #[test]
 fn sqlite_conforms() {
     let folder = tempfile::tempdir().expect("a folder");
     let count = std::cell::Cell::new(0);
-    conforms(&|| {
+    let checks = [checks(), artifact_checks()].concat();
+    conforms(&checks, &|| {
         count.set(count.get() + 1);
         let state = folder.path().join(count.get().to_string());
         Box::new(Sqlite::open(&state).expect("open"))
@@ -44,7 +45,8 @@ fn sqlite_conforms() {
 
 #[test]
 fn every_check_has_a_name_of_its_own() {
-    let mut names: Vec<_> = checks().iter().map(|check| check.name).collect();
+    let checks = [checks(), artifact_checks()].concat();
+    let mut names: Vec<_> = checks.iter().map(|check| check.name).collect();
     let count = names.len();
     names.sort_unstable();
     names.dedup();

@@ -34,6 +34,8 @@ fn grant(number: u16) -> LeaseGrant {
 
 fn files(folder: &Path) -> BTreeMap<String, u32> {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    // Blobs are in folders of their own, which a restore leaves alone.
+    let entries = entries.filter(|entry| entry.path().is_file());
     let mode = |entry: &std::fs::DirEntry| entry.metadata().unwrap().permissions().mode() & 0o777;
     let named = |entry: std::fs::DirEntry| {
         let mode = mode(&entry);

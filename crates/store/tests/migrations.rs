@@ -88,6 +88,11 @@ fn dump(db: &Connection) -> String {
         "machines",
         "attempts",
         "events",
+        "blobs",
+        "artifacts",
+        "aliases",
+        "images",
+        "uploads",
         "sqlite_sequence",
     ] {
         let columns = strings(&format!("SELECT name FROM pragma_table_info('{table}')"));

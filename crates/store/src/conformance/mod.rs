@@ -10,6 +10,7 @@
     reason = "a check fails by panicking, as tests do"
 )]
 
+pub mod artifacts;
 mod attempts;
 mod backup;
 mod events;
@@ -46,6 +47,12 @@ pub fn checks() -> Vec<Check> {
         backup::CHECKS,
     ]
     .concat()
+}
+
+/// Every check of a backend that keeps artifacts ([`Store::artifacts`]).
+#[must_use]
+pub fn artifact_checks() -> Vec<Check> {
+    artifacts::CHECKS.to_vec()
 }
 
 /// A list of checks named after their functions.

@@ -22,6 +22,14 @@ pub(super) enum Fault {
     Refused(#[from] Refusal),
     #[error("{0}")]
     Other(String),
+    #[error("{0}")]
+    Missing(String),
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("{0}")]
+    Wrong(String),
+    #[error("the next byte is `{0}`")]
+    Offset(u64),
     #[error("its schema is `{found}`")]
     Newer { found: u32 },
 }
@@ -35,6 +43,10 @@ impl Fault {
         }
         match self {
             Fault::Refused(Refusal(why)) => StoreError::Refused { doing, why },
+            Fault::Missing(what) => StoreError::Missing { doing, what },
+            Fault::TooLarge(why) => StoreError::TooLarge { doing, why },
+            Fault::Wrong(why) => StoreError::Wrong { doing, why },
+            Fault::Offset(offset) => StoreError::Offset { doing, offset },
             Fault::Sql(error) => storage(doing, error),
             Fault::Json(error) => storage(doing, error),
             Fault::Io(error) => storage(doing, error),

@@ -5,9 +5,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::fault::Fault;
 
 /// One for each released schema, in order: the first makes schema 1 from nothing. A released one never changes.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_state.sql"),
     include_str!("../../migrations/0002_lease_clients.sql"),
+    include_str!("../../migrations/0003_artifacts.sql"),
 ];
 
 /// The latest schema.

@@ -7,6 +7,7 @@
 
 mod attempts;
 mod backup;
+mod depot;
 mod events;
 mod fault;
 mod leases;
@@ -37,7 +38,7 @@ pub const DATABASE: &str = "bootgate.db";
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Statements kept prepared by each connection; more than there are.
-const STATEMENTS: usize = 48;
+const STATEMENTS: usize = 96;
 
 /// The state of a boot server in an SQLite database.
 ///
@@ -47,6 +48,7 @@ pub struct Sqlite {
     writer: Mutex<Connection>,
     readers: [Mutex<Connection>; 2],
     backups: Mutex<()>,
+    depot: depot::Depot,
     /// Dropped last, when the connections are closed.
     _lock: StateLock,
 }
@@ -79,6 +81,7 @@ impl Sqlite {
         migrations::check(&writer)?;
         writer.pragma_update(None, "journal_mode", "wal")?;
         migrations::migrate(&mut writer)?;
+        depot::tidy(folder, &writer)?;
         // The names of the files must outlive a power cut as their content does.
         sync_folder(folder)?;
         let reader = || connect(path).map(Mutex::new);
@@ -87,6 +90,7 @@ impl Sqlite {
             writer: Mutex::new(writer),
             readers: [reader()?, reader()?],
             backups: Mutex::new(()),
+            depot: depot::Depot::default(),
             _lock: lock,
         })
     }

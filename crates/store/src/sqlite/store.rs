@@ -10,11 +10,15 @@ use bootgate_events::{AttemptId, Event, MacAddr, TargetVerdict};
 
 use super::{DATABASE, Sqlite, attempts, backup, events, leases, machines};
 use crate::{
-    AttemptFilter, BeginFlash, Completed, Discovered, Discovery, Granted, IssuedNonce, LeaseEnd,
-    LeaseGrant, MachineChange, NewAttempt, Store, StoreError,
+    ArtifactStore, AttemptFilter, BeginFlash, Completed, Discovered, Discovery, Granted,
+    IssuedNonce, LeaseEnd, LeaseGrant, MachineChange, NewAttempt, Store, StoreError,
 };
 
 impl Store for Sqlite {
+    fn artifacts(&self) -> Option<&dyn ArtifactStore> {
+        Some(self)
+    }
+
     fn grant_leases(&self, grants: &[LeaseGrant]) -> Result<Vec<Granted>, StoreError> {
         if grants.is_empty() {
             return Ok(Vec::new());

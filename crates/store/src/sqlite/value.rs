@@ -53,6 +53,10 @@ pub(super) fn from_number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+pub(super) fn to_number(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
 pub(super) fn from_state(state: LeaseState) -> i64 {
     match state {
         LeaseState::Leased => 0,

@@ -1,10 +1,13 @@
 //! What the dumps of released schemas hold. A later schema gets a sample of its own; this one never changes.
 
+use bootgate_api::artifact::{AliasOrder, ImageOrder, UploadOrder};
 use bootgate_api::{Attempt, BootMode, DiskState, Lease, LeaseState, Machine, Nonce, UnixMicros};
 use bootgate_events::{Cause, Event, Stage, Verdict};
+use bootgate_store::conformance::artifacts::{digest, upload};
 use bootgate_store::conformance::{event, expected, inventory, mac, nonce, order, verdict};
 use bootgate_store::{
-    AttemptFilter, Discovery, LeaseEnd, LeaseGrant, MachineChange, NewAttempt, Store,
+    ArtifactFilter, ArtifactStore, AttemptFilter, Discovery, LeaseEnd, LeaseGrant, MachineChange,
+    NewAttempt, NewImage, Store, UploadLimits,
 };
 
 /// The name of one of the machines.
@@ -83,6 +86,70 @@ pub fn fill(store: &dyn Store) {
     for (last, number) in [(2, 1), (3, 2), (4, 3)] {
         attempt(store, last, number);
     }
+    if let Some(depot) = store.artifacts() {
+        artifacts(depot);
+    }
+}
+
+/// Two names of one blob, an alias, an image of two blobs, and an upload that did not end.
+fn artifacts(depot: &dyn ArtifactStore) {
+    depot.set_upload_limits(UploadLimits {
+        keep_free: 0,
+        ..UploadLimits::default()
+    });
+    for (name, bytes) in [("a/1", "one"), ("a/2", "one"), ("index", "two")] {
+        upload(depot, name, bytes.as_bytes());
+    }
+    let alias = AliasOrder {
+        target: "a/1".to_owned(),
+        replace: false,
+    };
+    depot
+        .set_alias("stable", &alias, UnixMicros(5))
+        .expect("alias");
+    let image = NewImage {
+        name: "debian".to_owned(),
+        order: ImageOrder {
+            index: digest(b"two"),
+            data: digest(b"one"),
+            replace: false,
+            labels: [("k".to_owned(), "v".to_owned())].into(),
+        },
+        written: expected(1),
+        sector_size: 4096,
+    };
+    depot.put_image(&image, UnixMicros(6)).expect("add");
+    let order = UploadOrder {
+        name: Some("later".to_owned()),
+        size: Some(9),
+        ..UploadOrder::default()
+    };
+    depot.begin_upload(&order, UnixMicros(7)).expect("begin");
+}
+
+fn artifacts_are_there(depot: &dyn ArtifactStore) {
+    let all = depot.artifacts(&ArtifactFilter::default()).expect("list");
+    let names: Vec<_> = all
+        .iter()
+        .map(|artifact| (artifact.name.as_str(), artifact.sha256))
+        .collect();
+    let (one, two) = (digest(b"one"), digest(b"two"));
+    assert_eq!(
+        names,
+        [("a/1", one), ("a/2", one), ("index", two), ("stable", one)]
+    );
+    let images = depot.images().expect("images");
+    assert_eq!(images.len(), 1);
+    assert_eq!(
+        (&images[0].written, images[0].data),
+        (&expected(1), Some(one))
+    );
+    let uploads = depot.uploads().expect("uploads");
+    let open: Vec<_> = uploads
+        .iter()
+        .filter(|upload| upload.finished.is_none())
+        .collect();
+    assert_eq!((open.len(), open[0].order.size), (1, Some(9)));
 }
 
 /// The first of a machine that flashes is left half written, the second completes; the last is an inventory.
@@ -166,4 +233,7 @@ pub fn is_there(store: &dyn Store, schema: u32) {
         }
     }
     assert_eq!(everything(store), expected, "of schema {schema}");
+    if let Some(depot) = store.artifacts().filter(|_| schema >= 3) {
+        artifacts_are_there(depot);
+    }
 }
