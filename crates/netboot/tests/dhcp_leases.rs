@@ -224,6 +224,38 @@ fn a_forgotten_address_is_free_for_anybody() {
     lab.send(&select(mac(2), own)).acks(own);
 }
 
+#[test]
+fn another_configuration_keeps_leases_and_offers_and_gives_out_its_own() {
+    let mut lab = Lab::new(config());
+    let leased = lab.lease(mac(1));
+    let offered = lab.send(&discover(mac(2))).0.reply.expect("an offer");
+    let offered = offered.facts.address.expect("an address");
+    let mut other = config();
+    other.subnets[0].ranges = vec![ip(200)..=ip(210)];
+    other.subnets[0].reservations.insert(mac(4), ip(220));
+    let now = lab.now();
+    lab.server.reconfigure(now, other);
+    assert_eq!(
+        lab.holder(leased),
+        Some(mac(1)),
+        "a lease stays until its end"
+    );
+    assert_ne!(lab.lease(mac(3)), offered);
+    let address = lab.lease(mac(3));
+    assert!((ip(200)..=ip(210)).contains(&address), "{address}");
+    assert_eq!(lab.lease(mac(4)), ip(220));
+    let usage = &lab.server.usage(lab.now())[0];
+    assert_eq!(
+        (usage.size, usage.leased, usage.offered),
+        (12, 3, 1),
+        "{usage:?}"
+    );
+    let mut elsewhere = config();
+    elsewhere.subnets[0].network = Ipv4Addr::new(192, 168, 7, 0);
+    lab.server.reconfigure(now, elsewhere);
+    assert_eq!(lab.server.tracked(), 0);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Discover(u8),
@@ -233,6 +265,7 @@ enum Step {
     Decline(u8, u8),
     Undo(prop::sample::Index),
     Wait(u64),
+    Reconfigure,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -245,6 +278,7 @@ fn step() -> impl Strategy<Value = Step> {
         (machine, address).prop_map(|(m, a)| Step::Decline(m, a)),
         any::<prop::sample::Index>().prop_map(Step::Undo),
         (1..2000u64).prop_map(Step::Wait),
+        Just(Step::Reconfigure),
     ]
 }
 
@@ -268,6 +302,12 @@ proptest! {
                         let grant = grants.remove(which.index(grants.len()));
                         lab.server.undo(&grant);
                     }
+                    continue;
+                }
+                // Nothing of what is in mind, or can be taken back, may be lost by that.
+                Step::Reconfigure => {
+                    let now = lab.now();
+                    lab.server.reconfigure(now, config());
                     continue;
                 }
                 Step::Wait(seconds) => {

@@ -7,7 +7,7 @@ use bootgate_events::MacAddr;
 
 use super::lease::{Binding, State};
 use super::responder::{Net, Responder};
-use super::{Grant, LeaseEntry};
+use super::{DhcpConfig, Grant, LeaseEntry, Usage};
 use crate::Time;
 
 impl Responder {
@@ -15,9 +15,75 @@ impl Responder {
     /// in any order; one that another has replaced since is not the address's last, and changes nothing until that
     /// is taken back too.
     pub fn undo(&mut self, grant: &Grant) {
-        if let Some(net) = self.nets.get_mut(grant.subnet.0) {
+        // By the address: a subnet may have another number since.
+        if let Some(net) = self.net_of(grant.ip) {
             net.leases.undo(grant.ip, &grant.undo);
         }
+    }
+
+    /// Goes on with another configuration, and with every address in mind that lies inside of one of its subnets. Offers
+    /// under way hold, and so do the rates of clients, where their limits stay.
+    pub fn reconfigure(&mut self, now: Time, config: DhcpConfig) {
+        let mut next = Responder::new(config);
+        let latest = self.nets.iter().map(|net| net.leases.generation()).max();
+        let mut kept = Vec::new();
+        for net in &mut self.nets {
+            kept.extend(net.leases.all(now));
+        }
+        // Of two addresses of one machine in what is one subnet now, a lease counts first, and then the one that ends later.
+        kept.sort_by_key(|(_, binding)| {
+            (binding.state == State::Leased, binding.ends, binding.mac)
+        });
+        for (ip, binding) in kept.into_iter().rev() {
+            if let Some(net) = next.net_of(ip) {
+                net.pool.make_room(&mut net.leases, ip, now);
+                net.leases.adopt(ip, binding);
+            }
+        }
+        let subnets = self
+            .config()
+            .subnets
+            .iter()
+            .map(|s| (s.first(), s.prefix_len));
+        let before: Vec<_> = subnets.collect();
+        let subnets = next
+            .config()
+            .subnets
+            .iter()
+            .map(|s| (s.first(), s.prefix_len));
+        let after: Vec<_> = subnets.collect();
+        for (net, subnet) in next.nets.iter_mut().zip(after) {
+            let at = before.iter().position(|before| *before == subnet);
+            let before = at.and_then(|at| self.nets.get_mut(at));
+            let latest = latest.unwrap_or_default();
+            net.leases
+                .go_on_from(before.map(|net| &mut net.leases), latest);
+        }
+        next.go_on_from(self);
+        *self = next;
+    }
+
+    /// How much of each subnet is taken as of `now`, in the order of the configuration.
+    #[must_use]
+    pub fn usage(&self, now: Time) -> Vec<Usage> {
+        let subnets = self.config().subnets.iter().zip(&self.nets);
+        let usage = subnets.map(|(subnet, net)| {
+            let mut usage = Usage {
+                subnet: subnet.to_string(),
+                size: net.pool.capacity(),
+                ..Usage::default()
+            };
+            for (_, binding) in net.leases.all(now) {
+                match binding.state {
+                    State::Offered => usage.offered += 1,
+                    State::Leased => usage.leased += 1,
+                    State::Quarantined => usage.quarantined += 1,
+                    State::Ended => {}
+                }
+            }
+            usage
+        });
+        usage.collect()
     }
 
     /// Takes over what was in mind before a restart. An address outside of every subnet here is left out; of two

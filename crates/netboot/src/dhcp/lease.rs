@@ -79,6 +79,28 @@ impl Leases {
         leases
     }
 
+    /// The last change of the table.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Takes a binding over from the table before this one, unless its machine or its address has one already.
+    pub(super) fn adopt(&mut self, ip: Ipv4Addr, binding: Binding) {
+        let nobodys = binding.state == State::Quarantined;
+        if !self.by_ip.contains_key(&ip) && (nobodys || !self.by_mac.contains_key(&binding.mac)) {
+            self.put(ip, binding);
+        }
+    }
+
+    /// Counts changes from `latest` on, so that each that can still be taken back is one change of one table. What was
+    /// taken back before is known from the table of the same subnet.
+    pub(super) fn go_on_from(&mut self, before: Option<&mut Leases>, latest: u64) {
+        self.generation = self.generation.max(latest);
+        if let Some(before) = before {
+            self.undone = std::mem::take(&mut before.undone);
+        }
+    }
+
     /// What a binding is at `now`.
     fn at(binding: &Binding, now: Time) -> Option<Binding> {
         let due = binding.ends <= now;

@@ -33,7 +33,7 @@ pub use facts::{ClientFacts, MessageKind};
 pub(crate) use facts::{architecture_of_class, readable};
 pub use outcome::{
     Datagram, Destination, DropReason, Dropped, Ended, ForeignServer, Grant, LeaseEntry, Outcome,
-    Port, Reply, Sighting,
+    Port, Reply, Sighting, Usage,
 };
 pub use parse_error::ParseError;
 pub use responder::Responder;

@@ -303,3 +303,18 @@ impl Destination {
         }
     }
 }
+
+/// How much of a subnet is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The subnet, as `10.0.0.0/24`.
+    pub subnet: String,
+    /// Addresses that can be taken at once.
+    pub size: u64,
+    /// Leased ones.
+    pub leased: u64,
+    /// Offered ones that wait for their REQUEST.
+    pub offered: u64,
+    /// Those that somebody else was found on.
+    pub quarantined: u64,
+}

@@ -107,6 +107,16 @@ impl Pool {
         Leases::new(&self.never, self.reserved_ips.clone())
     }
 
+    /// How many addresses can be taken at once, reserved ones outside of the ranges among them.
+    pub(super) fn capacity(&self) -> u64 {
+        let outside = self.reserved_ips.iter().filter(|ip| !self.in_ranges(**ip));
+        let never = self.never.iter().filter(|ip| self.in_ranges(**ip));
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let all = self.size.saturating_add(count(outside.count()));
+        let all = all.saturating_sub(count(never.count()));
+        all.min(count(self.max_leases))
+    }
+
     /// Whether an address is kept for this machine.
     pub(super) fn has_reservation(&self, mac: &MacAddr) -> bool {
         self.reserved.contains_key(mac)

@@ -64,6 +64,14 @@ impl Responder {
         &self.config
     }
 
+    /// Takes over what is in mind of single clients from the server before, where their limits stay.
+    pub(super) fn go_on_from(&mut self, before: &mut Responder) {
+        if self.config.limits == before.config.limits {
+            std::mem::swap(&mut self.rates, &mut before.rates);
+        }
+        self.chained = std::mem::take(&mut before.chained);
+    }
+
     /// Handles one datagram that came to port 67 or 4011. `machines` says what each machine may boot.
     ///
     /// Where the outcome has a [`Grant`], its reply must not leave before the grant is durable.

@@ -442,7 +442,10 @@ impl Responder {
     /// Takes a grant back that could not be made durable: the address is what it was before. One that another has
     /// replaced since changes nothing.
     pub fn undo(&mut self, grant: Grant) {
-        let Some(table) = self.tables.get_mut(grant.subnet.0) else {
+        // By the address: a subnet may have another number since.
+        let fits = |subnet: &SubnetConfig| subnet.contains(grant.ip);
+        let subnet = self.config.subnets.iter().position(fits);
+        let Some(table) = subnet.and_then(|at| self.tables.get_mut(at)) else {
             return;
         };
         let current = table.leases.get(grant.ip).is_some_and(|binding| {
@@ -502,6 +505,33 @@ impl Responder {
             .collect();
         entries.sort_by_key(|entry| entry.ip);
         entries
+    }
+
+    /// Goes on as another server, with every address in mind that lies inside of one of its subnets.
+    pub fn reconfigure(&mut self, now: Time, mut next: Responder) {
+        next.restore(now, self.leases(now));
+        if next.config.limits == self.config.limits {
+            std::mem::swap(&mut next.rates, &mut self.rates);
+        }
+        *self = next;
+    }
+
+    /// How much of each subnet's range is taken as of `now`: the subnet, leased addresses, and quarantined ones.
+    #[must_use]
+    pub fn usage(&self, now: Time) -> Vec<(String, u64, u64)> {
+        let subnets = self.config.subnets.iter().zip(&self.tables);
+        let usage = subnets.map(|(subnet, table)| {
+            let (mut leased, mut quarantined) = (0, 0);
+            for (_, binding) in table.leases.iter() {
+                match binding.state {
+                    LeaseState::Leased if binding.ends > now => leased += 1,
+                    LeaseState::Quarantined => quarantined += 1,
+                    _ => {}
+                }
+            }
+            (subnet.to_string(), leased, quarantined)
+        });
+        usage.collect()
     }
 
     /// Forgets everything about an address; whether there was anything.
