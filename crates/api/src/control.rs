@@ -1,7 +1,8 @@
 //! What operators ask a boot server: requests and answers of the control interface.
 //!
-//! It is HTTP with JSON bodies on a socket that only the server's user can open. Times are [`UnixMicros`]. A request
-//! that fails is answered by a [`Problem`].
+//! It is HTTP with JSON bodies: on a socket that only the server's user can open, and, where the configuration says so,
+//! on the network, for users and tokens ([`crate::access`]). Times are [`UnixMicros`]. A request that fails is answered
+//! by a [`Problem`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,11 +20,15 @@ pub const SOCKET: &str = "control.sock";
 /// Content type of answers that are many JSON values, one on each line.
 pub const JSON_LINES: &str = "application/x-ndjson";
 
+/// Content type of server-sent events, which can be followed from where they broke off.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
 /// Longest name of a machine, in bytes.
 pub const NAME_MAX: usize = 63;
 
 /// Why a request was not done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// What went wrong, a lowercase fragment.
     pub error: String,
@@ -34,6 +39,7 @@ pub struct Problem {
 
 /// A boot mode, as it is asked for: what goes with it depends on the mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ModeOrder {
     /// `local`, `flash-once`, `flash-always`, `inventory`, `install` or `script`.
@@ -57,6 +63,7 @@ pub struct ModeOrder {
 
 /// The body of `PATCH` [`paths::machine`]: what to change. What is not named stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MachineUpdate {
     /// A name; the empty one takes the name away.
@@ -78,6 +85,7 @@ pub struct MachineUpdate {
 
 /// The body of `POST` [`paths::arm`]: flash a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ArmFlash {
     /// The image.
@@ -94,6 +102,7 @@ pub struct ArmFlash {
 
 /// The body of `POST` [`paths::wake`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WakeOrder {
     /// The interface to wake it on; `None`: every interface that is served.
@@ -103,8 +112,10 @@ pub struct WakeOrder {
 
 /// The answer to a [`WakeOrder`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Woken {
     /// The machine.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub mac: MacAddr,
     /// The interfaces it was woken on.
     pub interfaces: Vec<String>,
@@ -112,6 +123,7 @@ pub struct Woken {
 
 /// The answer to a request that forgets something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Forgotten {
     /// Whether it was known before.
     pub known: bool,
@@ -119,6 +131,7 @@ pub struct Forgotten {
 
 /// The body of `POST` [`paths::BACKUP`], and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Backup {
     /// The file to write, an absolute path on the server's host. It must not exist.
@@ -127,6 +140,7 @@ pub struct Backup {
 
 /// The answer to `GET` [`paths::STATUS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// Version of the program that answers.
     pub version: String,
@@ -142,6 +156,7 @@ pub struct Status {
 
 /// A running server's part of [`Status`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServerStatus {
     /// When it started.
     pub started: UnixMicros,
@@ -155,10 +170,36 @@ pub struct ServerStatus {
     pub foreign_servers: Vec<ForeignServer>,
     /// What the storage said when it last failed, where it has not worked since.
     pub storage_error: Option<String>,
+    /// Whether it stops, and only what is under way goes on.
+    #[serde(default)]
+    pub stopping: bool,
+    /// How its configuration was last read again, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<ReloadStatus>,
+}
+
+/// How the configuration was last read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReloadStatus {
+    /// When.
+    pub at: UnixMicros,
+    /// Why it was refused, and the server goes on with the one before; `None` where it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Problem>,
+}
+
+/// The answer to `POST` [`paths::RELOAD`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Reloaded {
+    /// A line for each thing that changed.
+    pub changed: Vec<String>,
 }
 
 /// A service of a server on one interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listening {
     /// The interface.
     pub interface: String,
@@ -170,6 +211,7 @@ pub struct Listening {
 
 /// How often something was left without an answer for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Dropped {
     /// The service.
     pub service: String,
@@ -181,10 +223,12 @@ pub struct Dropped {
 
 /// A DHCP server that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForeignServer {
     /// Its address.
     pub address: IpAddr,
     /// Its hardware address, where it is known.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub mac: Option<MacAddr>,
     /// The interface it was noticed on.
     pub interface: String,
@@ -281,19 +325,50 @@ fn any_notation(text: &str) -> Option<MacAddr> {
 /// Paths of the control interface.
 pub mod paths {
     /// `GET` with `?mode=&label=K=V&name=`: [`Machine`](crate::Machine)s.
-    pub const MACHINES: &str = "/control/v1/machines";
+    pub const MACHINES: &str = "/api/v1/machines";
     /// `GET` with `?machine=`: [`Lease`](crate::Lease)s.
-    pub const LEASES: &str = "/control/v1/leases";
+    pub const LEASES: &str = "/api/v1/leases";
     /// `GET` with `?machine=&open=&before=&limit=`: [`Attempt`](crate::Attempt)s, latest first.
-    pub const ATTEMPTS: &str = "/control/v1/attempts";
+    pub const ATTEMPTS: &str = "/api/v1/attempts";
     /// `GET` with `?machine=`: every event from now on, one JSON value on each line, until the server stops.
-    pub const EVENTS: &str = "/control/v1/events";
+    pub const EVENTS: &str = "/api/v1/events";
     /// `GET` with `?machine=&as=`: an [`Explanation`](crate::Explanation).
-    pub const EXPLAIN: &str = "/control/v1/explain";
+    pub const EXPLAIN: &str = "/api/v1/explain";
     /// `GET`: a [`Status`](super::Status).
-    pub const STATUS: &str = "/control/v1/status";
+    pub const STATUS: &str = "/api/v1/status";
+    /// `POST`: reads the configuration again; [`Reloaded`](super::Reloaded).
+    pub const RELOAD: &str = "/api/v1/reload";
     /// `POST` [`Backup`](super::Backup): writes a copy of everything that is stored.
-    pub const BACKUP: &str = "/control/v1/backup";
+    pub const BACKUP: &str = "/api/v1/backup";
+
+    /// `GET`: the OpenAPI document of all this.
+    pub const OPENAPI: &str = "/api/v1/openapi.json";
+    /// `GET`: [`User`](crate::access::User)s; `POST` [`NewUser`](crate::access::NewUser): the [`User`](crate::access::User).
+    pub const USERS: &str = "/api/v1/users";
+    /// `GET`: [`Token`](crate::access::Token)s; `POST` [`NewToken`](crate::access::NewToken): a
+    /// [`MadeToken`](crate::access::MadeToken).
+    pub const TOKENS: &str = "/api/v1/tokens";
+    /// `POST` [`Login`](crate::access::Login): a [`Session`](crate::access::Session). Only over the network.
+    pub const LOGIN: &str = "/api/v1/login";
+    /// `POST` [`LoginForToken`](crate::access::LoginForToken): a [`MadeToken`](crate::access::MadeToken). Only over the network.
+    pub const LOGIN_TOKEN: &str = "/api/v1/login/token";
+    /// `POST`: ends the session. Only over the network.
+    pub const LOGOUT: &str = "/api/v1/logout";
+    /// `GET`: a [`Session`](crate::access::Session): who asks. Only over the network.
+    pub const WHOAMI: &str = "/api/v1/whoami";
+
+    /// `PATCH` [`UserChange`](crate::access::UserChange): the [`User`](crate::access::User); `DELETE`:
+    /// [`Forgotten`](super::Forgotten).
+    #[must_use]
+    pub fn user(name: &str) -> String {
+        format!("{USERS}/{}", escaped(name))
+    }
+
+    /// `DELETE`: [`Forgotten`](super::Forgotten).
+    #[must_use]
+    pub fn token(name: &str) -> String {
+        format!("{TOKENS}/{}", escaped(name))
+    }
 
     /// `GET`, `PATCH` [`MachineUpdate`](super::MachineUpdate) or `DELETE` ([`Forgotten`](super::Forgotten)); `who` is
     /// a hardware address or a name.
@@ -408,8 +483,8 @@ mod tests {
     fn path_segments_cannot_break_out() {
         assert_eq!(
             paths::machine("a/../b?c"),
-            "/control/v1/machines/a%2F..%2Fb%3Fc"
+            "/api/v1/machines/a%2F..%2Fb%3Fc"
         );
-        assert_eq!(paths::lease("fd00::1"), "/control/v1/leases/fd00::1");
+        assert_eq!(paths::lease("fd00::1"), "/api/v1/leases/fd00::1");
     }
 }

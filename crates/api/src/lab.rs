@@ -14,6 +14,7 @@ use crate::{AfterFlash, DiskSelector, Sha256Hex};
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct UnixMicros(pub u64);
 
@@ -27,6 +28,7 @@ impl UnixMicros {
 
 /// What a machine does when it next boots from the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "mode", rename_all = "kebab-case")]
 pub enum BootMode {
     /// Boots its own disk.
@@ -90,6 +92,7 @@ impl BootMode {
 
 /// An image to write, and where to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FlashOrder {
     /// Name of an image in the server's configuration.
     pub image: String,
@@ -101,6 +104,7 @@ pub struct FlashOrder {
 
 /// How a machine boots its own disk after a network boot program of ours ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LocalBoot {
     /// By firmware: UEFI by `exit`, a BIOS by `sanboot` of its first disk.
@@ -114,6 +118,7 @@ pub enum LocalBoot {
 
 /// What is known of the content of a machine's disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum DiskState {
     /// Nothing was flashed from here.
@@ -122,6 +127,7 @@ pub enum DiskState {
     /// A flash began and did not complete: the disk must not be booted.
     Dirty {
         /// The attempt that began it.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         attempt: AttemptId,
     },
     /// An image was written and read back.
@@ -129,6 +135,7 @@ pub enum DiskState {
         /// Name of the image.
         image: String,
         /// Its digest.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         sha256: Sha256Hex,
         /// When.
         at: UnixMicros,
@@ -137,8 +144,10 @@ pub enum DiskState {
 
 /// A machine of the lab, known by the hardware address it boots from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Machine {
     /// Its hardware address.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub mac: MacAddr,
     /// A name that people gave it; unique where given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +191,7 @@ pub struct Machine {
 /// What a machine is made of, as the agent reads it from the running kernel. The body of
 /// `POST` [`paths::inventory`](crate::paths::inventory).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Inventory {
     /// Manufacturer, product and serial number as SMBIOS has them.
     #[serde(default)]
@@ -223,6 +233,7 @@ impl Inventory {
 
 /// One whole disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskFacts {
     /// Device path such as `/dev/vda`.
     pub path: String,
@@ -240,6 +251,7 @@ pub struct DiskFacts {
 
 /// A device without a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UndrivenDevice {
     /// The bus it is on: `pci`, `usb`, `virtio` or `scsi`.
     pub bus: String,
@@ -269,10 +281,12 @@ impl fmt::Display for UndrivenDevice {
 
 /// One network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NicFacts {
     /// The kernel's name for it.
     pub name: String,
     /// Its hardware address.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub mac: MacAddr,
     /// Its driver, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -281,10 +295,12 @@ pub struct NicFacts {
 
 /// An address that a machine may use, or that nobody may.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Lease {
     /// The address.
     pub ip: IpAddr,
     /// Who has it (for a quarantined one: who found it taken).
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub mac: MacAddr,
     /// What it is.
     pub state: LeaseState,
@@ -299,6 +315,7 @@ pub struct Lease {
 
 /// What an address is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LeaseState {
     /// Leased until its end.
@@ -312,6 +329,7 @@ pub enum LeaseState {
 /// The secret of one boot attempt: 32 hexadecimal digits of randomness, carried on the kernel command line and
 /// required by every callback. Shown to nobody but the machine.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Nonce(String);
 
@@ -363,10 +381,13 @@ impl FromStr for Nonce {
 
 /// One boot attempt of one machine, without its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// Its public number; later attempts sort after earlier ones. Also the run id of its events.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub id: AttemptId,
     /// The machine.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub mac: MacAddr,
     /// The mode it boots by, frozen when the attempt opened.
     pub boot: BootMode,
@@ -389,15 +410,22 @@ pub struct Attempt {
     pub finished: Option<UnixMicros>,
     /// Its verdict and stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<BTreeMap<String, serde_json::Value>>")
+    )]
     pub verdict: Option<TargetVerdict>,
 }
 
 /// What a completed flash must have written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExpectedFlash {
     /// Digest of the image.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub image_sha256: Sha256Hex,
     /// Digest over its chunks ([`ChunkIndex::chunks_sha256`](crate::ChunkIndex::chunks_sha256)).
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub chunks_sha256: Sha256Hex,
     /// Its size in bytes.
     pub size: u64,
@@ -405,6 +433,7 @@ pub struct ExpectedFlash {
 
 /// A step in deciding what a machine gets, for `bootgate explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExplainStep {
     /// What was looked at: `interface`, `subnet`, `machine`, `mode`, `loader`, `architecture`, `lease`, `reply`, ...
     pub about: String,
@@ -414,6 +443,7 @@ pub struct ExplainStep {
 
 /// Why a machine got, or would get, its reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// The steps, in the order in which they are decided.
     pub steps: Vec<ExplainStep>,

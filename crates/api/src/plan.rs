@@ -37,6 +37,7 @@ pub struct FlashPlan {
 
 /// Which disk to write. All that is given must hold for exactly one disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskSelector {
     /// A device path such as `/dev/vda`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,7 @@ pub struct DiskSelector {
 /// What the agent does when it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AfterFlash {
     /// Restart the machine.
     Reboot,

@@ -655,10 +655,10 @@ async fn nonsense_is_answered_by_a_problem() {
         ("PATCH", &machine, r#"{ "nmae": "x" }"#, 400),
         ("PATCH", &machine, r#"{ "boot": "local" }"#, 400),
         ("PATCH", &machine, &" ".repeat(70_000), 413),
-        ("GET", "/control/v1/machines?colour=red", "", 400),
-        ("GET", "/control/v1/attempts?limit=-1", "", 400),
-        ("GET", "/control/v1/explain", "", 400),
-        ("GET", "/control/v1/machines/%ff", "", 400),
+        ("GET", "/api/v1/machines?colour=red", "", 400),
+        ("GET", "/api/v1/attempts?limit=-1", "", 400),
+        ("GET", "/api/v1/explain", "", 400),
+        ("GET", "/api/v1/machines/%ff", "", 400),
     ] {
         let (found, told) = door.ask(method, path, body).await;
         assert_eq!(found, status, "{method} {path}: {told}");
