@@ -90,10 +90,19 @@ fn wait_readable(socket: &OwnedFd, deadline: Instant) -> io::Result<bool> {
 
 /// Sets the interface up.
 pub(super) fn set_up(index: u32) -> io::Result<()> {
+    set_flags(index, IFF_UP)
+}
+
+/// Switches an interface off. The kernel then neither sends nor receives on it.
+pub(super) fn set_down(index: u32) -> io::Result<()> {
+    set_flags(index, 0)
+}
+
+fn set_flags(index: u32, flags: u32) -> io::Result<()> {
     // struct ifinfomsg: family, padding, type, index, flags, mask of the flags to change.
     let mut body = vec![0, 0, 0, 0];
     body.extend(index.to_ne_bytes());
-    body.extend(IFF_UP.to_ne_bytes());
+    body.extend(flags.to_ne_bytes());
     body.extend(IFF_UP.to_ne_bytes());
     request(RTM_NEWLINK, 0, &body)
 }
