@@ -32,12 +32,17 @@ pub struct Cell {
     pub values: Vec<(String, String)>,
 }
 
-/// As `uefi+e1000+nvme`.
+/// As `uefi+e1000+nvme+2cpus`: a number by itself would say nothing.
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (_, value)) in self.values.iter().enumerate() {
+        for (index, (axis, value)) in self.values.iter().enumerate() {
             let plus = if index == 0 { "" } else { "+" };
-            write!(f, "{plus}{value}")?;
+            let unit = match (axis.as_str(), value.as_str()) {
+                ("cpus", "1") => "cpu",
+                ("cpus", _) => "cpus",
+                _ => "",
+            };
+            write!(f, "{plus}{value}{unit}")?;
         }
         Ok(())
     }

@@ -79,6 +79,8 @@ fn the_values_are_what_the_machine_has() {
          dhcp = [\"full\", \"proxy-kea\", \"off\"]\nloader = \"grub\"\n",
     );
     assert_eq!(plans.len(), 6);
+    let name = plans[0].cell.as_ref().unwrap().to_string();
+    assert!(name.contains("+2cpus+"), "{name}");
     let first = qemu(&plans[0]);
     assert_eq!((first.memory_mib, first.cpus), (1024, 2));
     let disk = first.disk.unwrap();
