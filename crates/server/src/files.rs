@@ -1,11 +1,22 @@
 //! Files on their way out.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// Distance between the bytes that are looked for in the page cache. The kernel reads ahead at least as far.
+const PROBED: usize = 128 << 10;
+/// What the disk is asked for ahead of what is read now.
+const AHEAD: u64 = 4 << 20;
+/// Bytes copied at once, on the stack of whoever copies.
+const COPIED: usize = 16 << 10;
 
 /// An open file that is given out, or one that was made for whoever asked. What is read of it may differ from its
 /// content in one bit, where a fault asks for it.
@@ -105,6 +116,76 @@ impl ServedFile {
         }
         Ok(())
     }
+
+    /// Whether the kernel can send these bytes by itself: they are a file's, and none is flipped.
+    pub(crate) fn is_sendable(&self, start: u64, end: u64) -> bool {
+        matches!(self.content, Content::Disk(_)) && !self.corrupts(start, end)
+    }
+
+    /// Whether `len` bytes from `offset` on are in the page cache, as far as a look at some of them tells. Never waits.
+    pub(crate) fn is_cached(&self, offset: u64, len: usize) -> bool {
+        let Content::Disk(file) = &self.content else {
+            return true;
+        };
+        let last = len.saturating_sub(1);
+        let mut places = (0..len).step_by(PROBED).chain([last]);
+        places.all(|at| {
+            let mut byte = [0];
+            let mut into = [IoSliceMut::new(&mut byte)];
+            let at = offset.saturating_add(at as u64);
+            // A file system that cannot say so is one that may wait.
+            rustix::io::preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT).is_ok()
+        })
+    }
+
+    /// Reads `len` bytes from `offset` on into the page cache, and asks the disk for what follows. What is not there
+    /// because the file became shorter is no error here. Waits for the disk.
+    pub(crate) fn warm_now(&self, offset: u64, len: usize) -> io::Result<()> {
+        let Content::Disk(file) = &self.content else {
+            return Ok(());
+        };
+        // It is advice: where it is not taken, the file is read all the same.
+        let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(AHEAD), Advice::WillNeed);
+        let mut copy = [0; COPIED];
+        let mut done = 0;
+        while done < len {
+            let some = copy.len().min(len - done);
+            match file.read_at(&mut copy[..some], offset.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the kernel send up to `len` bytes from `offset` on; how many it took. Ends with `WouldBlock` where the
+    /// socket is full, and with `UnexpectedEof` where the file ended. Only for what [`Self::is_sendable`].
+    pub(crate) fn send(&self, socket: impl AsFd, offset: u64, len: usize) -> io::Result<usize> {
+        if let Content::Disk(file) = &self.content {
+            let mut from = offset;
+            match rustix::fs::sendfile(&socket, file, Some(&mut from), len) {
+                Ok(0) => {
+                    let ended = format!("the file became shorter: it ends before byte {offset}");
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, ended));
+                }
+                // A file system that cannot.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+                sent => return Ok(sent?),
+            }
+        }
+        self.send_copied(socket, offset, len)
+    }
+
+    /// As [`Self::send`], by way of this process.
+    fn send_copied(&self, socket: impl AsFd, offset: u64, len: usize) -> io::Result<usize> {
+        let mut copy = [0; COPIED];
+        let copy = &mut copy[..len.min(COPIED)];
+        self.read_into(offset, copy)?;
+        let flags = rustix::net::SendFlags::NOSIGNAL;
+        Ok(rustix::net::send(socket, copy, flags)?)
+    }
 }
 
 /// Where the flipped bit is.
@@ -118,4 +199,89 @@ async fn blocking<T: Send + 'static>(
 ) -> io::Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(io::Error::other).and_then(|result| result)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn file(content: &[u8], corrupt: bool) -> (tempfile::NamedTempFile, ServedFile) {
+        let named = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&named, content).unwrap();
+        let served = ServedFile::open_now(named.path(), corrupt).unwrap();
+        (named, served)
+    }
+
+    /// What arrives where all of a file is sent by one of the two ways.
+    fn sent(
+        served: &ServedFile,
+        send: impl Fn(&UnixStream, u64, usize) -> io::Result<usize>,
+    ) -> Vec<u8> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut got = Vec::new();
+        let mut offset = 0;
+        while offset < served.size() {
+            let left = usize::try_from(served.size() - offset).unwrap();
+            match send(&ours, offset, left) {
+                Ok(count) => offset += count as u64,
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    let mut some = vec![0; 100_000];
+                    let count = theirs.read(&mut some).unwrap();
+                    got.extend_from_slice(&some[..count]);
+                }
+            }
+        }
+        drop(ours);
+        theirs.read_to_end(&mut got).unwrap();
+        got
+    }
+
+    #[test]
+    fn both_ways_send_the_same() {
+        let content: Vec<u8> = (0..3_000_001_u32).map(|at| (at % 251) as u8).collect();
+        let (_named, served) = file(&content, false);
+        assert!(sent(&served, |socket, at, len| served.send(socket, at, len)) == content);
+        assert!(
+            sent(&served, |socket, at, len| served
+                .send_copied(socket, at, len))
+                == content
+        );
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_an_error_by_both_ways() {
+        let (named, served) = file(&[7; 10_000], false);
+        named.as_file().set_len(4096).unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = served.send(&ours, 4096, 100).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let error = served.send_copied(&ours, 4096, 100).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        served.warm_now(0, 10_000).unwrap();
+    }
+
+    #[test]
+    fn what_is_read_is_in_the_cache() {
+        let (named, served) = file(&vec![1; 3 << 20], false);
+        named.as_file().sync_all().unwrap();
+        rustix::fs::fadvise(named.as_file(), 0, None, Advice::DontNeed).unwrap();
+        // On a file system that keeps everything in memory it is there from the start.
+        served.warm_now(1 << 20, 1 << 20).unwrap();
+        assert!(served.is_cached(1 << 20, 1 << 20));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_not_for_the_kernel_to_send() {
+        let (_named, served) = file(&[0; 100], true);
+        assert!(!served.is_sendable(0, 100) && !served.is_sendable(50, 51));
+        assert!(served.is_sendable(0, 50) && served.is_sendable(51, 100));
+        let made = ServedFile::from_memory(Bytes::from_static(b"made"), false);
+        assert!(!made.is_sendable(0, 4));
+    }
 }

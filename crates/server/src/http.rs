@@ -7,6 +7,7 @@ mod connection;
 mod loaders;
 mod reply;
 mod scripts;
+mod stand_in;
 mod track;
 
 use std::collections::HashMap;

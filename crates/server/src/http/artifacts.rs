@@ -14,9 +14,9 @@ use bootgate_netboot::http::{
     Conditions, Selection, content_range, content_range_unsatisfiable, etag, select,
 };
 
-use super::body::FileBody;
 use super::connection::Peer;
 use super::reply::Reply;
+use super::stand_in::FilePart;
 use super::{Asked, loaders};
 use crate::Artifact;
 use crate::context::Context;
@@ -115,6 +115,5 @@ fn send(asked: &Asked<'_>, status: StatusCode, file: Arc<ServedFile>, part: Rang
         detail,
     };
     let events = TransferEvents::start(asked.context, sending);
-    let body = Body::new(FileBody::new(file, part));
-    Reply::new(status, body, length).transfer(events)
+    Reply::file(status, FilePart { file, range: part }).transfer(events)
 }

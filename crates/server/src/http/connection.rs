@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 
 use super::reply::Handover;
+use super::stand_in::{FilePart, StandIn};
 use super::track::{TrackedStream, Written};
 use crate::context::Context;
 
@@ -87,7 +88,8 @@ fn set_up(stream: &TcpStream, idle: Duration) {
     }
 }
 
-/// Tells the writing side what comes next, in the order of the responses.
+/// Tells the writing side what comes next, in the order of the responses. A file's bytes need not pass through this
+/// process: where they can, the writing side sends them by itself, and the body only stands for them.
 fn expect(written: &Written, method: &Method, response: &mut Response<Body>) {
     let bodiless = *method == Method::HEAD
         || matches!(
@@ -100,7 +102,18 @@ fn expect(written: &Written, method: &Method, response: &mut Response<Body>) {
         response.body().size_hint().lower()
     };
     let handover = response.extensions_mut().remove::<Handover>();
-    written.expect(length, handover.and_then(|handover| handover.take()));
+    let events = handover.and_then(|handover| handover.take());
+    let part = response.extensions_mut().remove::<FilePart>();
+    let part = part.filter(|part| {
+        let FilePart { file, range } = part;
+        !bodiless
+            && length == range.end.saturating_sub(range.start)
+            && file.is_sendable(range.start, range.end)
+    });
+    if let Some(part) = &part {
+        *response.body_mut() = Body::new(StandIn::new(part.clone()));
+    }
+    written.expect(length, events, part);
 }
 
 fn describe(error: &hyper::Error) -> String {

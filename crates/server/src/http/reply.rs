@@ -1,5 +1,7 @@
 //! Responses that all handlers give.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -7,6 +9,8 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::body::FileBody;
+use super::stand_in::FilePart;
 use crate::transfers::TransferEvents;
 
 /// A response with its length, and the transfer that it is, where it is one.
@@ -15,6 +19,7 @@ pub(super) struct Reply {
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Body,
     transfer: Option<Box<TransferEvents>>,
+    part: Option<FilePart>,
 }
 
 impl Reply {
@@ -26,6 +31,7 @@ impl Reply {
             headers,
             body,
             transfer: None,
+            part: None,
         }
     }
 
@@ -55,6 +61,16 @@ impl Reply {
         self
     }
 
+    /// A part of a file. A connection that can sends it without reading the body.
+    pub(super) fn file(status: StatusCode, part: FilePart) -> Self {
+        let length = part.range.end.saturating_sub(part.range.start);
+        let body = FileBody::new(Arc::clone(&part.file), part.range.clone());
+        Self {
+            part: Some(part),
+            ..Self::new(status, Body::new(body), length)
+        }
+    }
+
     /// Tells of this response as a transfer.
     pub(super) fn transfer(mut self, events: TransferEvents) -> Self {
         self.transfer = Some(Box::new(events));
@@ -70,6 +86,9 @@ impl IntoResponse for Reply {
         if let Some(events) = self.transfer {
             response.extensions_mut().insert(Handover::new(*events));
         }
+        if let Some(part) = self.part {
+            response.extensions_mut().insert(part);
+        }
         response
     }
 }
@@ -82,18 +101,15 @@ pub(super) fn failure(status: StatusCode, reason: &str) -> Reply {
 /// Carries a transfer's events from a handler to its connection. Extensions must be `Clone`; what is in here is
 /// taken once.
 #[derive(Clone)]
-pub(super) struct Handover(std::sync::Arc<std::sync::Mutex<Option<TransferEvents>>>);
+pub(super) struct Handover(Arc<Mutex<Option<TransferEvents>>>);
 
 impl Handover {
     fn new(events: TransferEvents) -> Self {
-        Self(std::sync::Arc::new(std::sync::Mutex::new(Some(events))))
+        Self(Arc::new(Mutex::new(Some(events))))
     }
 
     pub(super) fn take(&self) -> Option<TransferEvents> {
-        let mut held = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.take()
     }
 }

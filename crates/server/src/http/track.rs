@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::stand_in::{FilePart, is_stand_in};
 use crate::transfers::TransferEvents;
 
 /// The responses of a connection that are not wholly written yet, in order.
@@ -23,6 +25,22 @@ struct Response {
     length: u64,
     sent: u64,
     events: Option<TransferEvents>,
+    /// What the body stands for, where it is a [`StandIn`](super::stand_in::StandIn).
+    part: Option<FilePart>,
+}
+
+impl Response {
+    /// The kernel took so many bytes of the body.
+    fn advance(&mut self, count: u64) {
+        self.sent += count;
+        if let Some(events) = &mut self.events {
+            events.progress(self.sent);
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.head.done && self.sent >= self.length
+    }
 }
 
 /// How much of a response's head was written: its head ends with the first empty line.
@@ -57,13 +75,19 @@ impl Head {
 }
 
 impl Written {
-    /// A response with a body of `length` bytes comes next.
-    pub(super) fn expect(&self, length: u64, events: Option<TransferEvents>) {
+    /// A response with a body of `length` bytes comes next. Where its body only stands for a part of a file, that part.
+    pub(super) fn expect(
+        &self,
+        length: u64,
+        events: Option<TransferEvents>,
+        part: Option<FilePart>,
+    ) {
         self.lock().push_back(Response {
             head: Head::default(),
             length,
             sent: 0,
             events,
+            part,
         });
     }
 
@@ -74,22 +98,31 @@ impl Written {
             bytes = response.head.pass(bytes);
             let left = response.length - response.sent;
             let body = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-            response.sent += body as u64;
+            response.advance(body as u64);
             bytes = &bytes[body..];
-            if let Some(events) = &mut response.events {
-                events.progress(response.sent);
-            }
-            if !response.head.done || response.sent < response.length {
+            if !response.is_whole() {
                 return;
             }
-            if let Some(Response {
-                events: Some(events),
-                ..
-            }) = responses.pop_front()
-            {
-                events.completed();
-            }
+            complete_first(&mut responses);
         }
+    }
+
+    /// Sends the file's bytes in the place of `len` bytes that stand for them; how many the kernel took.
+    fn send_file(&self, socket: &TcpStream, len: usize) -> io::Result<usize> {
+        let mut responses = self.lock();
+        let response = responses.front_mut().filter(|response| response.head.done);
+        let unknown = || io::Error::other("bytes that stand for no file");
+        let response = response.ok_or_else(unknown)?;
+        let part = response.part.as_ref().ok_or_else(unknown)?;
+        let left = response.length - response.sent;
+        let len = usize::try_from(left).map_or(len, |left| left.min(len));
+        let offset = part.range.start + response.sent;
+        let count = part.file.send(socket, offset, len)?;
+        response.advance(count as u64);
+        if response.is_whole() {
+            complete_first(&mut responses);
+        }
+        Ok(count)
     }
 
     /// The connection is over: what is not written will not be.
@@ -107,7 +140,14 @@ impl Written {
     }
 }
 
-/// A connection that tells what was written to it.
+/// The first response was written whole.
+fn complete_first(responses: &mut VecDeque<Response>) {
+    if let Some(events) = responses.pop_front().and_then(|whole| whole.events) {
+        events.completed();
+    }
+}
+
+/// A connection that tells what was written to it, and sends files in the place of what stands for them.
 pub(super) struct TrackedStream {
     stream: TcpStream,
     written: Arc<Written>,
@@ -116,6 +156,25 @@ pub(super) struct TrackedStream {
 impl TrackedStream {
     pub(super) fn new(stream: TcpStream, written: Arc<Written>) -> Self {
         Self { stream, written }
+    }
+
+    /// Tries until the socket takes something.
+    fn poll_socket(
+        &self,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let done = self
+                .stream
+                .try_io(Interest::WRITABLE, || attempt(&self.stream));
+            match done {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
     }
 }
 
@@ -131,35 +190,51 @@ impl AsyncRead for TrackedStream {
 
 impl AsyncWrite for TrackedStream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = wrote {
-            self.written.wrote(&bytes[..count.min(bytes.len())]);
-        }
-        wrote
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(mut count)) = wrote {
-            for slice in slices {
-                let part = count.min(slice.len());
-                self.written.wrote(&slice[..part]);
-                count -= part;
-            }
+        let start = slices.iter().take_while(|slice| slice.is_empty()).count();
+        let slices = &slices[start..];
+        let Some(first) = slices.first() else {
+            return Poll::Ready(Ok(0));
+        };
+        if is_stand_in(first) {
+            let send = |socket: &TcpStream| self.written.send_file(socket, first.len());
+            return self.poll_socket(cx, send);
         }
-        wrote
+        let plain = slices.iter().take_while(|slice| !is_stand_in(slice));
+        let (plain, rest) = slices.split_at(plain.count());
+        // A head shares a packet with the first bytes of its file.
+        let more = match rest.is_empty() {
+            true => SendFlags::empty(),
+            false => SendFlags::MORE,
+        };
+        let flags = SendFlags::NOSIGNAL | more;
+        let send = |socket: &TcpStream| {
+            let nothing = &mut SendAncillaryBuffer::default();
+            Ok(rustix::net::sendmsg(socket, plain, nothing, flags)?)
+        };
+        let wrote = ready!(self.poll_socket(cx, send))?;
+        let mut left = wrote;
+        for slice in plain {
+            let part = left.min(slice.len());
+            self.written.wrote(&slice[..part]);
+            left -= part;
+        }
+        Poll::Ready(Ok(wrote))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
