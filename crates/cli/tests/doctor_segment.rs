@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bootgate_testkit::{in_namespaces, require_commands, require_root};
+use bootgate_testkit::{in_namespaces, require_commands, require_files, require_root};
 use cable::{CLIENT, Cable, Place, sh};
 use serde_json::Value;
 
@@ -82,6 +82,39 @@ fn it_takes_no_lease() {
             !log.contains("DHCPREQUEST") && !log.contains("DHCPACK"),
             "{log}"
         );
+    }));
+}
+
+#[test]
+fn the_played_clients_are_no_machines_and_no_boots() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "udhcpc");
+    require_files!("/usr/lib/ipxe/snponly.efi" => "install ipxe");
+    let full = "[[interface]]\nname = \"srv0\"\ndhcp = \"full\"\n\n\
+        [[subnet]]\nnetwork = \"10.77.0.0/24\"\nranges = \"10.77.0.100-10.77.0.109\"\n";
+    let proxy = "[[interface]]\nname = \"srv0\"\n";
+    assert!(in_namespaces(|| {
+        for config in [full, proxy] {
+            let cable = Cable::new();
+            let mut server = cable.serve(&cable.config(config));
+            let (_, said) = cable.doctor(&[]);
+            assert_has(&said, &["10.77.0.1 offers UEFI machines `snponly.efi`"]);
+            // What was said before a real machine's first packet is done with when that is told of.
+            cable.udhcpc(&["-x", "0x5d:0007", "-V", "PXEClient:Arch:00007:UNDI:003016"]);
+            server.wait_for("new here: becomes known as `local`");
+            for (what, about) in [("machine", "machines"), ("attempt", "attempts")] {
+                let output = std::process::Command::new(cable::BOOTGATE)
+                    .args([what, "list", "--format", "json", "--state"])
+                    .arg(cable.path("state"))
+                    .output()
+                    .unwrap();
+                let told = cable::told(&output);
+                assert_eq!(told.lines().count(), 1, "{about}: {told}");
+                assert!(!told.contains("02:b6:"), "{told}");
+            }
+            server.stop("TERM");
+            sh("ip link del srv0");
+        }
     }));
 }
 

@@ -237,6 +237,27 @@ fn a_probe_is_answered_as_the_client_that_it_plays() {
 }
 
 #[test]
+fn a_probe_is_known_for_one_and_no_machine_is() {
+    let station = probe::station(mac(1), 2);
+    assert_eq!(station.0[0] & 3, 2, "a locally administered address of one");
+    assert_ne!(station, probe::station(mac(1), 3));
+    let class = Some("PXEClient:Arch:00007:UNDI:003001");
+    let played = |mac| probe::discover(1, mac, Some(7), class);
+    assert!(probe::is_probe(&played(station)));
+    let asks = probe::request_4011(3, station, 7, ip(50), SERVER);
+    assert!(probe::is_probe(&asks));
+    // By the address alone nobody is taken for one, nor by what another's identifier says.
+    assert!(!probe::is_probe(&played(mac(1))));
+    assert!(!probe::is_probe(&discover(station).pxe(7).bytes()));
+    let mut borrowed = played(probe::station(mac(1), 3));
+    borrowed[28..34].copy_from_slice(&station.0);
+    assert!(!probe::is_probe(&borrowed));
+    for length in 0..asks.len() {
+        let _ = probe::is_probe(&asks[..length]);
+    }
+}
+
+#[test]
 fn what_is_no_servers_reply_is_refused() {
     assert_eq!(ServerFacts::parse(&[2; 20]), Err(ParseError::Short(20)));
     let asked = discover(mac(1)).bytes();

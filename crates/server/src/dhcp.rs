@@ -12,7 +12,7 @@ use std::time::Duration;
 use bootgate_events::EventKind;
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{
-    Datagram, Ended, Grant, InterfaceId, LeaseEntry, Outcome, Port, Reply,
+    Datagram, DhcpMode, Ended, Grant, InterfaceId, LeaseEntry, Outcome, Port, Reply, probe,
 };
 use bootgate_netboot::policy::Loader;
 use bootgate_store::{Granted, LeaseEnd, LeaseGrant};
@@ -152,7 +152,9 @@ impl DhcpServer {
     fn act(&self, outcome: Outcome, asked: &Datagram<'_>) {
         let context = &self.context;
         let mac = outcome.received.as_ref().map(|(mac, _)| *mac);
-        let told = context.plain_clients || outcome.loader != Some(Loader::Os);
+        // Who only looks at the segment (`bootgate doctor --segment`) boots no machine, and leaves no record of one.
+        let boots = outcome.loader != Some(Loader::Os) && !probe::is_probe(asked.bytes);
+        let told = context.plain_clients || boots;
         if let Some((mac, facts)) = outcome.received
             && told
         {

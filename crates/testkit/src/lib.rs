@@ -29,6 +29,16 @@ macro_rules! require_commands {
     };
 }
 
+/// Skips the test where one of the files is missing: the file and what has it, such as a package.
+#[macro_export]
+macro_rules! require_files {
+    ($($file:expr => $from:expr),+ $(,)?) => {
+        $( if !::std::path::Path::new($file).exists() {
+            $crate::skip!("`{}` is missing: {}", $file, $from);
+        } )+
+    };
+}
+
 /// Skips the test where only the core set is run. `./ci/test --full` sets `BOOTGATE_FULL=1` and runs everything.
 #[macro_export]
 macro_rules! require_full {

@@ -58,11 +58,9 @@ impl Station {
         Ok(Self { interface, socket })
     }
 
-    /// A made-up hardware address: locally administered, the same each time for the same interface and number, so
-    /// that the leases that servers keep in mind for it stay few.
+    /// A made-up hardware address, which this project's server knows for one.
     pub(crate) fn made_up(&self, number: u8) -> MacAddr {
-        let [_, _, c, d, e, f] = self.interface.mac.0;
-        MacAddr([0x02, 0xb6, c, d, e, f ^ number])
+        probe::station(self.interface.mac, number)
     }
 
     /// Sends a datagram in a frame of its own.
