@@ -10,7 +10,7 @@ mod lab;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use bootgate_testkit::{in_namespaces, require_commands, require_root, skip};
+use bootgate_testkit::{in_namespaces, require_commands, require_files, require_root};
 use lab::{IFACE, Lab, SERVER, serving, sh};
 
 /// Runs a line in the client's namespace; its exit code may be anything.
@@ -105,9 +105,7 @@ fn dhcpcd_gets_an_address() {
 fn systemd_networkd_gets_an_address() {
     require_root!();
     require_commands!("ip");
-    if !std::path::Path::new("/lib/systemd/systemd-networkd").exists() {
-        skip!("systemd-networkd is not installed");
-    }
+    require_files!("/lib/systemd/systemd-networkd" => "install systemd");
     assert!(in_namespaces(|| {
         let mut lab = cable();
         // Without udev, systemd-networkd takes links as ready only where /sys is read-only.

@@ -9,11 +9,10 @@
 mod lab;
 
 use std::fs;
-use std::path::Path;
 
 use bootgate_testkit::uefi::{NetworkBoot, OVMF_CODE, OVMF_VARS, write_boot_options};
-use bootgate_testkit::{in_namespaces, require_commands, require_root, skip};
-use lab::{IFACE, Lab, MAC, SERVER, Vm, root, sh, tap};
+use bootgate_testkit::{in_namespaces, require_commands, require_files, require_root};
+use lab::{IFACE, Lab, MAC, SERVER, Vm, sh, tap};
 use serde_json::Value;
 
 const GRUB: &str = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
@@ -63,16 +62,7 @@ cmdline = "console=ttyS0 panic=-1 bootgate.test=yes"
     fs::write(lab.path("initrd.img"), vec![0; 4096]).expect("an initial RAM disk");
     fs::write(lab.path("tftp/none.efi"), vec![7; 5000]).expect("no program");
     fs::copy(GRUB, lab.path("tftp/grubnetx64.efi")).expect("GRUB");
-    let kernels = fs::read_dir(root().join("target/kernel/boot"));
-    let kernel = kernels.ok().and_then(|mut files| {
-        files.find_map(|file| {
-            let path = file.ok()?.path();
-            let name = path.file_name()?.to_str()?;
-            name.starts_with("vmlinuz").then_some(path)
-        })
-    });
-    let kernel = kernel.expect("a kernel: run ./ci/gate once");
-    fs::copy(kernel, lab.path("vmlinuz")).expect("the kernel");
+    fs::copy(lab::kernel().expect("a kernel"), lab.path("vmlinuz")).expect("the kernel");
     lab
 }
 
@@ -154,19 +144,23 @@ fn boot(lab: &mut Lab, order: &[NetworkBoot], until: &str) -> Vec<Value> {
     events
 }
 
-fn missing() -> Option<&'static str> {
-    [GRUB, OVMF_CODE, OVMF_VARS]
-        .into_iter()
-        .find(|file| !Path::new(file).exists())
+/// Skips where a machine cannot boot over IPv6.
+macro_rules! require_booting {
+    () => {
+        require_root!();
+        require_commands!("qemu-system-x86_64", "ip");
+        require_files!(
+            GRUB => "install grub-efi-amd64-bin",
+            OVMF_CODE => "install ovmf",
+            OVMF_VARS => "install ovmf",
+        );
+        require_kernel!();
+    };
 }
 
 #[test]
 fn ovmf_boots_by_pxe_over_ipv6_alone() {
-    require_root!();
-    require_commands!("qemu-system-x86_64", "ip");
-    if let Some(file) = missing() {
-        skip!("needs `{file}`");
-    }
+    require_booting!();
     let ran = in_namespaces(|| {
         let mut lab = ipv6_lab("grubnetx64.efi", "none.efi");
         let events = boot(&mut lab, &[NetworkBoot::Pxe6], "bootgate.test=yes");
@@ -184,11 +178,7 @@ fn ovmf_boots_by_pxe_over_ipv6_alone() {
 
 #[test]
 fn ovmf_boots_by_http_over_ipv6_alone() {
-    require_root!();
-    require_commands!("qemu-system-x86_64", "ip");
-    if let Some(file) = missing() {
-        skip!("needs `{file}`");
-    }
+    require_booting!();
     let ran = in_namespaces(|| {
         let mut lab = ipv6_lab("none.efi", "grubnetx64.efi");
         // GRUB's own HTTP is not looked at: that of 2.06 does not get its configuration over IPv6.

@@ -8,10 +8,9 @@
 mod lab;
 
 use std::fs;
-use std::path::Path;
 
-use bootgate_testkit::{in_namespaces, require_commands, require_root, skip};
-use lab::{Lab, MAC, Vm, pc, root, serving, tap};
+use bootgate_testkit::{in_namespaces, require_commands, require_files, require_root};
+use lab::{Lab, MAC, Vm, pc, serving, tap};
 
 /// A lab with one installer whose kernel and initial RAM disk are these files of the lab's folder.
 fn installer_lab(boot: &str) -> Lab {
@@ -32,19 +31,8 @@ cmdline = "console=ttyS0 panic=-1 bootgate.test=yes"
     lab
 }
 
-fn kernel(lab: &Lab) -> bool {
-    let folder = root().join("target/kernel/boot");
-    let found = fs::read_dir(folder).ok().and_then(|mut files| {
-        files.find_map(|file| {
-            let path = file.ok()?.path();
-            path.file_name()?
-                .to_str()?
-                .starts_with("vmlinuz")
-                .then_some(path)
-        })
-    });
-    let Some(path) = found else { return false };
-    fs::copy(path, lab.path("vmlinuz")).is_ok()
+fn copy_kernel(lab: &Lab) {
+    fs::copy(lab::kernel().expect("a kernel"), lab.path("vmlinuz")).expect("the kernel");
 }
 
 fn install(lab: &mut Lab) {
@@ -82,15 +70,16 @@ fn assert_fetched(lab: &Lab, roles: &[&str]) {
 fn pxelinux_boots_a_machine_through_its_own_configuration() {
     require_root!();
     require_commands!("qemu-system-x86_64", "ip");
-    if !Path::new("/usr/lib/PXELINUX/pxelinux.0").exists()
-        || !Path::new("/usr/lib/ipxe/ipxe.lkrn").exists()
-    {
-        skip!("pxelinux or ipxe is not installed");
-    }
+    require_files!(
+        "/usr/lib/PXELINUX/pxelinux.0" => "install pxelinux",
+        "/usr/lib/syslinux/modules/bios/ldlinux.c32" => "install syslinux-common",
+        "/usr/lib/ipxe/ipxe.lkrn" => "install ipxe",
+    );
+    require_kernel!();
     let ran = in_namespaces(|| {
         tap();
         let mut lab = installer_lab("[boot]\nfolder = \"@/tftp\"");
-        assert!(kernel(&lab), "a kernel: run ./ci/gate once");
+        copy_kernel(&lab);
         fs::copy("/usr/lib/PXELINUX/pxelinux.0", lab.path("tftp/pxelinux.0")).expect("pxelinux");
         fs::copy(
             "/usr/lib/syslinux/modules/bios/ldlinux.c32",
@@ -123,15 +112,14 @@ fn grub_boots_a_machine_through_its_own_configuration() {
     require_root!();
     require_commands!("qemu-system-x86_64", "ip");
     let grub = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
-    if !Path::new(grub).exists() || !Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").exists() {
-        skip!("grub-efi-amd64-bin or ovmf is not installed");
-    }
+    require_files!(grub => "install grub-efi-amd64-bin", lab::OVMF => "install ovmf");
+    require_kernel!();
     let ran = in_namespaces(|| {
         tap();
         let mut lab = installer_lab(
             "[boot]\nfolder = \"@/tftp\"\n\n[[arch]]\ncode = 7\nbootfile = \"grubnetx64.efi\"",
         );
-        assert!(kernel(&lab), "a kernel: run ./ci/gate once");
+        copy_kernel(&lab);
         fs::copy(grub, lab.path("tftp/grubnetx64.efi")).expect("GRUB");
         install(&mut lab);
         let mut vm = Vm::start(
@@ -176,9 +164,7 @@ fn u_boot_boots_a_machine_through_its_own_configuration() {
     require_root!();
     require_commands!("qemu-system-aarch64", "ip");
     let firmware = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
-    if !Path::new(firmware).exists() {
-        skip!("u-boot-qemu is not installed");
-    }
+    require_files!(firmware => "install u-boot-qemu");
     let ran = in_namespaces(|| {
         tap();
         let mut lab = installer_lab("[boot]\nfolder = \"@/tftp\"");

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bootgate_testkit::{require_commands, skip};
-use lab::{BOOTGATE, Vm, root, sh};
+use lab::{BOOTGATE, Vm, sh};
 
 const MODULES: [&str; 6] = [
     "net/llc/llc.ko",
@@ -80,27 +80,22 @@ fn install(program: &Path, name: &str, guest: &Path) {
     }
 }
 
+/// The kernel, and the folder of its modules.
 fn kernel_files() -> Option<(PathBuf, PathBuf)> {
-    let first = |folder: PathBuf, prefix: &str| {
-        fs::read_dir(folder).ok()?.find_map(|entry| {
-            let path = entry.ok()?.path();
-            path.file_name()?
-                .to_str()?
-                .starts_with(prefix)
-                .then_some(path)
-        })
-    };
-    let kernel = root().join("target/kernel");
-    let image = first(kernel.join("boot"), "vmlinuz")?;
-    let modules = first(kernel.join("lib/modules"), "")?;
-    Some((image, modules.join("kernel")))
+    let versions = fs::read_dir(lab::kernel_root().join("lib/modules")).ok()?;
+    let modules = versions.filter_map(Result::ok).next()?.path();
+    Some((lab::kernel()?, modules.join("kernel")))
 }
 
 #[test]
 fn a_vlan_interface_is_served_and_the_untagged_segment_is_not() {
     require_commands!("qemu-system-x86_64", "busybox", "ip", "cpio", "ldd");
     let Some((image, modules)) = kernel_files() else {
-        skip!("target/kernel is not unpacked: run ./ci/gate once");
+        let place = lab::kernel_root();
+        skip!(
+            "no kernel with modules in {}: run ./ci/gate once",
+            place.display()
+        );
     };
     let folder = tempfile::tempdir().expect("a folder");
     let guest = folder.path().join("guest");

@@ -25,6 +25,10 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const IFACE: &str = "lab0";
 /// The server's address.
 pub const SERVER: &str = "10.77.0.1";
+/// UEFI firmware of the package ovmf.
+pub const OVMF: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// iPXE for BIOS machines of the package ipxe.
+pub const BIOS_IPXE: &str = "/usr/lib/ipxe/undionly.kpxe";
 /// The machine's hardware address.
 pub const MAC: &str = "52:54:00:12:34:56";
 
@@ -64,11 +68,44 @@ macro_rules! require_flashing {
     () => {
         bootgate_testkit::require_root!();
         bootgate_testkit::require_commands!("qemu-system-x86_64", "ip");
+        bootgate_testkit::require_files!(
+            lab::OVMF => "install ovmf",
+            lab::BIOS_IPXE => "install ipxe",
+        );
         let media = lab::root().join("target/media");
         if !media.join("disk/disk.img").is_file() || !media.join("live/initrd.img").is_file() {
             bootgate_testkit::skip!("target/media is not built: run ./ci/gate once");
         }
     };
+}
+
+/// Skips where there is no kernel to boot.
+#[macro_export]
+macro_rules! require_kernel {
+    () => {
+        if lab::kernel().is_none() {
+            bootgate_testkit::skip!(
+                "no kernel in {}: run ./ci/gate once",
+                lab::kernel_root().display()
+            );
+        }
+    };
+}
+
+/// Where the kernel of the live environment is unpacked: `BOOTGATE_KERNEL_ROOT`, else where `./ci/gate` does so.
+pub fn kernel_root() -> PathBuf {
+    let told = std::env::var_os("BOOTGATE_KERNEL_ROOT").map(PathBuf::from);
+    told.unwrap_or_else(|| root().join("target/kernel"))
+}
+
+/// The kernel's image.
+pub fn kernel() -> Option<PathBuf> {
+    let files = fs::read_dir(kernel_root().join("boot")).ok()?;
+    files.filter_map(Result::ok).find_map(|file| {
+        let name = file.file_name();
+        let kernel = name.to_str()?.starts_with("vmlinuz");
+        kernel.then(|| file.path())
+    })
 }
 
 /// The configuration of a lab that serves `10.77.0.0` as its only DHCP server, with `more` behind it.
