@@ -91,6 +91,35 @@ impl Written {
         });
     }
 
+    /// Refuses bytes that would go where a file's belong: whoever made them read what stands for the file.
+    fn check(&self, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        let responses = self.lock();
+        if responses.iter().all(|response| response.part.is_none()) {
+            return Ok(());
+        }
+        let mut bytes = slices.iter().flat_map(|slice| slice.iter()).copied();
+        for response in &*responses {
+            let mut head = response.head;
+            while !head.done {
+                match bytes.next() {
+                    Some(byte) => _ = head.pass(&[byte]),
+                    None => return Ok(()),
+                }
+            }
+            let left = usize::try_from(response.length - response.sent).unwrap_or(usize::MAX);
+            if response.part.is_some() && left > 0 {
+                return match bytes.next() {
+                    Some(_) => Err(io::Error::other("bytes in the place of a file's")),
+                    None => Ok(()),
+                };
+            }
+            if left > 0 && bytes.nth(left - 1).is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// The kernel took these bytes.
     fn wrote(&self, mut bytes: &[u8]) {
         let mut responses = self.lock();
@@ -213,6 +242,9 @@ impl AsyncWrite for TrackedStream {
         }
         let plain = slices.iter().take_while(|slice| !is_stand_in(slice));
         let (plain, rest) = slices.split_at(plain.count());
+        if let Err(error) = self.written.check(plain) {
+            return Poll::Ready(Err(error));
+        }
         // A head shares a packet with the first bytes of its file.
         let more = match rest.is_empty() {
             true => SendFlags::empty(),
@@ -247,8 +279,47 @@ impl AsyncWrite for TrackedStream {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::Head;
+    use super::*;
+    use crate::files::ServedFile;
+
+    fn part(length: u64) -> FilePart {
+        let made = bytes::Bytes::from_static(b"0123456789");
+        FilePart {
+            file: Arc::new(ServedFile::from_memory(made, false)),
+            range: 0..length,
+        }
+    }
+
+    #[test]
+    fn no_other_bytes_go_where_a_file_belongs() {
+        let head = b"HTTP/1.1 200 OK\r\n\r\n".as_slice();
+        let written = Written::default();
+        written.expect(3, None, None);
+        written.expect(10, None, Some(part(10)));
+        let all = |parts: &[&[u8]]| parts.concat();
+        let check = |bytes: &[u8]| written.check(&[IoSlice::new(bytes)]).is_ok();
+        assert!(check(&all(&[head, b"abc", head])));
+        assert!(check(&all(&[head, b"ab"])));
+        assert!(!check(&all(&[head, b"abc", head, b"\0"])));
+        written.wrote(&all(&[head, b"abc"]));
+        assert!(check(head) && !check(&all(&[head, b"\0"])));
+        written.wrote(head);
+        assert!(check(b"") && !check(b"\0"));
+    }
+
+    #[test]
+    fn files_without_bytes_are_followed_by_other_heads() {
+        let head = b"HTTP/1.1 200 OK\r\n\r\n".as_slice();
+        let written = Written::default();
+        written.expect(0, None, Some(part(0)));
+        written.expect(2, None, None);
+        let all = [head, head, b"ab"].concat();
+        written.check(&[IoSlice::new(&all)]).unwrap();
+        written.wrote(&all);
+        assert!(written.lock().is_empty());
+    }
 
     #[test]
     fn a_head_ends_at_its_empty_line_however_it_is_cut() {
