@@ -18,9 +18,9 @@ gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-b
 # Real clients and readers that the tests put the servers and reports before.
 test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++
     libarchive-tools dosfstools qemu-efi-aarch64
-    kea-dhcp4-server kea-admin isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
+    kea-dhcp4-server kea-admin isc-dhcp-server isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
 # Peers that the benchmark runs beside us.
-bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin initramfs-tools udev)
+bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin initramfs-tools udev curl wrk)
 
 say() { printf '==> %s\n' "$*"; }
 
@@ -103,6 +103,10 @@ need_ipxe() {
         # What is installed on this host boots machines too, by DHCP user class.
         printf 'no boot media in %s: apt cannot fetch ipxe, isolinux, pxelinux and syslinux-common of Debian %s here.\nThe iPXE of this host is used, and what needs newer media is skipped. With packages from elsewhere: %s ipxe prepare --deb FILE.deb ... --out %s\n' \
             "$media_dir/ipxe" "$suite" "$bootgate" "$media_dir/ipxe" >&2
+    fi
+    # What an earlier run has made will do where nothing can be fetched.
+    if [ -f "$media_dir/ipxe/ipxe.toml" ]; then
+        export BOOTGATE_IPXE=$media_dir/ipxe
     fi
 }
 
