@@ -46,6 +46,25 @@ pub fn bad_given_name(text: &str) -> Option<&'static str> {
     bad_artifact_name(text)
 }
 
+/// Longest name of an image, in bytes.
+pub const IMAGE_NAME_MAX: usize = 64;
+
+/// Why a text cannot name an image; `None` where it can. The same holds in the server's configuration.
+#[must_use]
+pub fn bad_image_name(text: &str) -> Option<&'static str> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let first = text.bytes().next();
+    let fine = text.len() <= IMAGE_NAME_MAX
+        && text.bytes().all(plain)
+        && first.is_some_and(|b| b.is_ascii_alphanumeric());
+    match fine {
+        true => None,
+        false => Some(
+            "a name has 1 to 64 letters, digits, `-`, `_` and `.`, the first one a letter or digit",
+        ),
+    }
+}
+
 /// The role and the media type that a name asks for, where nobody says otherwise.
 #[must_use]
 pub fn usual_kind(name: &str) -> (ArtifactRole, &'static str) {
@@ -92,8 +111,10 @@ pub fn name_of_digest(digest: &Sha256Hex) -> String {
 
 /// Bytes that are known by their digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Blob {
     /// Their digest.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sha256: Sha256Hex,
     /// How many, in bytes.
     pub size: u64,
@@ -105,6 +126,7 @@ pub struct Blob {
 
 /// A named blob, or an alias.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ArtifactInfo {
     /// The name: what stands after `/artifacts/` in a URL, and the whole name over TFTP.
     pub name: String,
@@ -112,10 +134,12 @@ pub struct ArtifactInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
     /// The blob's digest.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sha256: Sha256Hex,
     /// Its size in bytes.
     pub size: u64,
     /// What it is for.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub role: ArtifactRole,
     /// Its media type over HTTP.
     pub media_type: String,
@@ -131,6 +155,7 @@ pub struct ArtifactInfo {
 
 /// What an artifact is beside its bytes; what is not said follows from the name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactWords {
     /// Its media type.
@@ -138,6 +163,7 @@ pub struct ArtifactWords {
     pub media_type: Option<String>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub role: Option<ArtifactRole>,
     /// Free words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -147,6 +173,7 @@ pub struct ArtifactWords {
 /// The body of `POST` [`paths::UPLOADS`]: begins an upload. Where a digest is given, and an upload of the same name, digest
 /// and size is there that did not end, it is that one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UploadOrder {
     /// The name that it shall have; `None`: only the blob is wanted.
@@ -157,6 +184,7 @@ pub struct UploadOrder {
     pub replace: bool,
     /// The digest of all bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub sha256: Option<Sha256Hex>,
     /// How many bytes will come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +196,7 @@ pub struct UploadOrder {
 
 /// An upload: `GET` [`paths::upload`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UploadInfo {
     /// Names it in requests.
     pub id: String,
@@ -181,20 +210,24 @@ pub struct UploadInfo {
     pub changed: UnixMicros,
     /// The blob that it became, where it is finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub finished: Option<Sha256Hex>,
 }
 
 /// The body of `POST` [`paths::finish`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UploadEnd {
     /// The digest of all bytes, where it was not known when the upload began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub sha256: Option<Sha256Hex>,
 }
 
 /// The answer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Uploaded {
     /// The blob.
     pub blob: Blob,
@@ -205,9 +238,11 @@ pub struct Uploaded {
 
 /// The body of `PUT` [`paths::artifact`]: a name for a blob that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NameOrder {
     /// The blob.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sha256: Sha256Hex,
     /// Whether the name may stand for another blob now.
     #[serde(default)]
@@ -219,6 +254,7 @@ pub struct NameOrder {
 
 /// The body of `PUT` [`paths::alias`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AliasOrder {
     /// The name that the alias stands for: an artifact's, or another alias.
@@ -230,6 +266,7 @@ pub struct AliasOrder {
 
 /// The body of `POST` [`paths::COLLECT`]: removes blobs that nothing stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CollectOrder {
     /// Only says what would be removed.
@@ -257,6 +294,7 @@ impl Default for CollectOrder {
 
 /// The answer to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Collected {
     /// Whether they are still there.
     pub dry_run: bool,
@@ -268,11 +306,14 @@ pub struct Collected {
 
 /// The body of `PUT` [`paths::image`]: an image of two blobs that are there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageOrder {
     /// The chunk index.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub index: Sha256Hex,
     /// The compressed chunks.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub data: Sha256Hex,
     /// Whether an image of this name may be another one now.
     #[serde(default)]
@@ -284,6 +325,7 @@ pub struct ImageOrder {
 
 /// An image that machines can be flashed with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImageInfo {
     /// Its name.
     pub name: String,
@@ -293,9 +335,11 @@ pub struct ImageInfo {
     pub sector_size: u32,
     /// The chunk index; `None` where the image is in the server's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub index: Option<Sha256Hex>,
     /// The compressed chunks; `None` where the image is in the server's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub data: Option<Sha256Hex>,
     /// Bytes of the compressed chunks; 0 where the image is in the server's configuration.
     #[serde(default)]

@@ -12,6 +12,7 @@ pub mod control;
 mod desk;
 mod dhcp;
 mod dhcp6;
+pub mod door;
 mod drops;
 mod fact;
 mod files;

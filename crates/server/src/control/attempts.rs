@@ -1,10 +1,11 @@
 //! Boot attempts and their events.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bootgate_api::Attempt;
 use bootgate_events::AttemptId;
@@ -12,8 +13,9 @@ use bootgate_store::AttemptFilter;
 use bootgate_store::rules::attempt_id;
 use serde::Deserialize;
 
-use super::follow;
+use super::follow::{self, Form};
 use super::problem::{Asked, Refusal};
+use super::sse;
 use super::{Control, blocking};
 
 /// Attempts listed where no number is asked for, and at most.
@@ -41,9 +43,8 @@ pub(super) struct EventFilter {
     /// From this number on.
     #[serde(default)]
     from: u64,
-    /// New ones too, until the attempt has its verdict.
-    #[serde(default)]
-    follow: bool,
+    /// New ones too, until the attempt has its verdict. Server-sent events do so where nothing is said.
+    follow: Option<bool>,
 }
 
 /// Whose events to send.
@@ -83,20 +84,70 @@ pub(super) async fn events(
     State(control): State<Arc<Control>>,
     Path(id): Path<String>,
     Asked(filter): Asked<EventFilter>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    let form = Form::of(&headers);
+    let follow = filter.follow.unwrap_or(form == Form::Stream);
+    let from = match last_event(form, &headers)? {
+        Some(LastEvent(last)) => last + 1,
+        None => filter.from,
+    };
     // Listened to before anything is read, so that nothing falls between.
-    let live = match (&control.lab, filter.follow) {
+    let live = match (&control.lab, follow) {
         (Some(lab), true) => Some(lab.subscribe()),
         _ => None,
     };
     let attempt = blocking(Arc::clone(&control), move |control| control.attempt(&id)).await?;
+    if form == Form::Stream && attempt.finished.is_some() {
+        let id = attempt.id.clone();
+        let rest = blocking(Arc::clone(&control), move |control| {
+            Ok(control.store.events(&id, from, 1)?)
+        });
+        if rest.await?.is_empty() {
+            return Ok(follow::no_more());
+        }
+    }
     let live = live.filter(|_| attempt.finished.is_none());
-    Ok(follow::attempt(control, attempt.id, filter.from, live))
+    Ok(follow::attempt(control, attempt.id, from, live, form))
+}
+
+/// The number of the last event that a reader got.
+struct LastEvent(u64);
+
+impl FromStr for LastEvent {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = text.parse().ok().filter(|number| *number < u64::MAX);
+        number.map(Self).ok_or(())
+    }
+}
+
+/// What a reader of server-sent events got before it was cut off.
+fn last_event<T: FromStr>(form: Form, headers: &HeaderMap) -> Result<Option<T>, Refusal> {
+    let Some(value) = headers
+        .get("last-event-id")
+        .filter(|_| form == Form::Stream)
+    else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "`last-event-id` is none of these events",
+            "leave it away to begin with what happens from now on",
+        )
+    })
 }
 
 pub(super) async fn all_events(
     State(control): State<Arc<Control>>,
     Asked(whose): Asked<Whose>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let Some(lab) = &control.lab else {
         return Err(Refusal::new(
@@ -105,6 +156,8 @@ pub(super) async fn all_events(
             "start one with `bootgate serve`",
         ));
     };
+    let form = Form::of(&headers);
+    let last = last_event(form, &headers)?;
     let live = lab.subscribe();
     let mac = match whose.machine {
         Some(who) => {
@@ -113,7 +166,10 @@ pub(super) async fn all_events(
         }
         None => None,
     };
-    Ok(follow::all(control, mac, live))
+    match form {
+        Form::Lines => Ok(follow::all(control, mac, live)),
+        Form::Stream => sse::all(control, mac, live, last).await,
+    }
 }
 
 impl Control {

@@ -3,6 +3,7 @@
 //! A [`Control`] makes a router. A running server offers it on a unix socket ([`ControlServer`]); the command line
 //! calls the same router in its own process where no server runs, so that every rule has one home.
 
+mod accounts;
 mod attempts;
 mod explain;
 mod follow;
@@ -11,6 +12,7 @@ mod machines;
 mod mode;
 mod problem;
 mod socket;
+mod sse;
 mod state;
 
 use std::collections::BTreeSet;
@@ -21,14 +23,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use bootgate_api::control::{MachineRef, paths};
 use bootgate_api::{FlashOrder, Machine};
 use bootgate_events::MacAddr;
 use bootgate_store::{MachineChange, Store};
 
+use crate::door::Accounts;
 use crate::lab::{Lab, LabConfig, now};
-use problem::Refusal;
+pub(crate) use problem::{Body, Refusal};
 pub use socket::{ControlError, ControlServer};
 
 /// Longest body of a request, in bytes.
@@ -44,6 +47,7 @@ pub struct Control {
     lab: Option<Arc<Lab>>,
     names: Option<Names>,
     waker: Option<Waker>,
+    accounts: Option<Arc<Accounts>>,
 }
 
 /// The names that boot modes may refer to.
@@ -78,6 +82,7 @@ impl Control {
             lab: Some(lab),
             names: Some(names),
             waker: None,
+            accounts: None,
         }
     }
 
@@ -90,6 +95,7 @@ impl Control {
             lab: None,
             names: None,
             waker: None,
+            accounts: None,
         }
     }
 
@@ -107,6 +113,15 @@ impl Control {
     pub fn with_waker(self, waker: Waker) -> Self {
         Self {
             waker: Some(waker),
+            ..self
+        }
+    }
+
+    /// The same, with users and tokens.
+    #[must_use]
+    pub fn with_accounts(self, accounts: Arc<Accounts>) -> Self {
+        Self {
+            accounts: Some(accounts),
             ..self
         }
     }
@@ -136,6 +151,20 @@ impl Control {
             .route(paths::EXPLAIN, get(explain::explain))
             .route(paths::STATUS, get(state::status))
             .route(paths::BACKUP, post(state::backup))
+            .route(paths::OPENAPI, get(accounts::openapi))
+            .route(paths::USERS, get(accounts::users).post(accounts::add_user))
+            .route(
+                &format!("{}/{{name}}", paths::USERS),
+                patch(accounts::change_user).delete(accounts::remove_user),
+            )
+            .route(
+                paths::TOKENS,
+                get(accounts::tokens).post(accounts::add_token),
+            )
+            .route(
+                &format!("{}/{{name}}", paths::TOKENS),
+                delete(accounts::revoke),
+            )
             .fallback(unknown)
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(BODY_MAX))

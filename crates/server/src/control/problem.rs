@@ -16,13 +16,13 @@ const NAMES: usize = 8;
 
 /// A request that is not done.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     problem: Problem,
 }
 
 impl Refusal {
-    pub(super) fn new(
+    pub(crate) fn new(
         status: StatusCode,
         error: impl Into<String>,
         hint: impl Into<String>,
@@ -35,16 +35,16 @@ impl Refusal {
     }
 
     /// What was asked for makes no sense.
-    pub(super) fn bad(error: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn bad(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error, hint)
     }
 
     /// The server's own fault.
-    pub(super) fn broken(error: &str) -> Self {
+    pub(crate) fn broken(error: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error, "")
     }
 
-    pub(super) fn not_found(error: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn not_found(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error, hint)
     }
 
@@ -94,7 +94,10 @@ impl From<StoreError> for Refusal {
                 StatusCode::INSUFFICIENT_STORAGE,
                 "make room on the disk of the state folder; nothing was changed",
             ),
-            StoreError::Refused { .. } => (StatusCode::CONFLICT, ""),
+            StoreError::Refused { .. } | StoreError::Offset { .. } => (StatusCode::CONFLICT, ""),
+            StoreError::Missing { .. } => (StatusCode::NOT_FOUND, ""),
+            StoreError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, ""),
+            StoreError::Wrong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, ""),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, ""),
         };
         Self::new(status, error.to_string(), hint)
@@ -108,7 +111,7 @@ impl IntoResponse for Refusal {
 }
 
 /// A request's JSON body. An empty one stands for `{}`.
-pub(super) struct Body<T>(pub(super) T);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Refusal;

@@ -4,8 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::to_bytes;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -27,6 +30,9 @@ pub(super) const CSRF: &str = "csrf";
 /// How to get in.
 const HOW: &str =
     "`bootgate login URL`, or a token of `bootgate token new`: --token-file, BOOTGATE_TOKEN_FILE";
+
+/// Longest refusal in plain words, in bytes.
+const WORDS_MAX: usize = 4096;
 
 /// The client's address.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +76,7 @@ pub(super) async fn guard(
         parts.extensions.insert(principal);
     }
     let response = next.run(Request::from_parts(parts, body)).await;
+    let response = as_problem(response).await;
     if !method.is_safe() {
         // Neither path nor name holds a secret.
         let who = told.as_deref().unwrap_or("nobody");
@@ -182,6 +189,27 @@ fn from_elsewhere(headers: &HeaderMap) -> bool {
         (None, _) => false,
         (Some(origin), host) => origin.split_once("://").map(|(_, host)| host) != host,
     }
+}
+
+/// A refusal of the library's that is in plain words, as a problem like all others.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(CONTENT_TYPE);
+    let json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let words = to_bytes(response.into_body(), WORDS_MAX).await;
+    let words = words.unwrap_or_default();
+    let words = String::from_utf8_lossy(&words);
+    let words = match words.trim() {
+        "" => status
+            .canonical_reason()
+            .unwrap_or("it was not done")
+            .to_lowercase(),
+        words => words.to_owned(),
+    };
+    Refusal::new(status, words, "").into_response()
 }
 
 /// Nobody who may ask.

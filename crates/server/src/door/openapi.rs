@@ -8,7 +8,7 @@ use bootgate_api::access::{CSRF_HEADER, Role};
 use bootgate_api::control::{EVENT_STREAM, JSON_LINES, Problem};
 
 use super::SESSION_COOKIE;
-use super::routes::{Content, Needs, ROUTES, Route};
+use super::routes::{self, Content, Needs, Route};
 
 /// The document.
 #[must_use]
@@ -18,7 +18,7 @@ pub fn openapi() -> Value {
     let mut schemas = settings.into_generator();
     let problem = schemas.subschema_for::<Problem>();
     let mut paths = Map::new();
-    for route in ROUTES {
+    for route in routes::all() {
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Value::Object(item) = item {
             let operation = operation(route, &mut schemas);
@@ -169,6 +169,7 @@ fn content(content: &Content, schemas: &mut SchemaGenerator) -> Value {
     match content {
         Content::Json(schema) => json!({ "application/json": { "schema": schema(schemas) } }),
         Content::Document => json!({ "application/json": { "schema": { "type": "object" } } }),
+        Content::Bytes => json!({ "*/*": {} }),
         Content::Events => json!({
             JSON_LINES: { "schema": { "type": "string" } },
             EVENT_STREAM: { "schema": { "type": "string" } },
