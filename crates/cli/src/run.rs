@@ -1,6 +1,6 @@
 //! `bootgate run`.
 
-mod able;
+mod annotate;
 mod cells;
 mod limits;
 mod table;
@@ -15,7 +15,7 @@ use std::time::Instant;
 use bootgate_events::{TargetName, Verdict};
 use bootgate_harness::{HarnessError, RunOptions, RunOutcome};
 use bootgate_hostnet::{Sandbox, SandboxConfig};
-use bootgate_report::{Live, Plain, Reporter, VerdictFile};
+use bootgate_report::{Live, LiveRuns, Plain, Reporter, VerdictFile};
 use bootgate_scenario::{Driver, Plan};
 use bootgate_target::accel::{self, AccelChoice};
 use tokio::signal::unix::{SignalKind, signal};
@@ -88,7 +88,10 @@ fn jobs(args: &RunArgs) -> Result<VecDeque<Job>, ExitCode> {
     let mut jobs = VecDeque::new();
     for (plan, folder) in plans.into_iter().zip(folders) {
         // A cell among others is skipped; a scenario that somebody asked for by itself says what is wrong by failing.
-        let lacks = plan.cell.as_ref().and_then(|_| able::lacks(&plan));
+        let lacks = plan
+            .cell
+            .as_ref()
+            .and_then(|_| bootgate_harness::lacks(&plan));
         let virtual_targets = lacks.is_none()
             && plan
                 .targets
@@ -187,16 +190,18 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
     let signals = tokio::spawn(watch_signals(interrupt));
     let workers = workers(&jobs, args);
     let mut told = Table::of(&jobs);
-    let column = told.column();
+    let (column, crew_size) = (told.column(), jobs.len());
     let crew = Arc::new(Crew {
         clients: clients(&jobs, workers),
         queue: Mutex::new(jobs.into_iter().enumerate().collect()),
         column,
+        live: live_runs(crew_size, column),
         attach,
         accel: choice(args.accel),
         keep_work: args.keep_work,
         interrupts: interrupts.clone(),
     });
+    let live = crew.live.clone();
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..workers {
         running.spawn(Arc::clone(&crew).work());
@@ -210,12 +215,16 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
         }
     }
     console::restore();
+    if let Some(live) = live {
+        live.finish();
+    }
     let interrupted = interrupts.borrow().is_some();
     if interrupted && !told.is_complete() {
         code = 130;
     }
     signals.abort();
-    ExitCode::from(told.conclude(interrupted).max(code))
+    let chosen = !args.cell.is_empty();
+    ExitCode::from(told.conclude(interrupted, chosen).max(code))
 }
 
 /// How many runs go on at once, which is said where it is fewer than was asked for.
@@ -238,6 +247,8 @@ struct Crew {
     clients: u32,
     /// Width of the column of names, where there are several.
     column: Option<usize>,
+    /// Where several are shown live.
+    live: Option<LiveRuns>,
     attach: Option<TargetName>,
     accel: AccelChoice,
     keep_work: bool,
@@ -255,11 +266,64 @@ impl Crew {
                 break;
             }
             let began = Instant::now();
-            let shown = job.shown.clone();
+            let (shown, in_table) = (job.shown.clone(), job.plan.cell.is_some());
             let outcome = self.one(job).await;
-            ended.push(conclude(index, &shown, self.column, began, outcome));
+            let one = self.conclude(index, &shown, in_table, began, outcome);
+            if annotate::wanted() {
+                annotate::say(&shown, &one.file);
+            }
+            ended.push(one);
         }
         ended
+    }
+
+    fn conclude(
+        &self,
+        index: usize,
+        shown: &str,
+        in_table: bool,
+        began: Instant,
+        outcome: Result<RunOutcome, HarnessError>,
+    ) -> Ended {
+        console::restore();
+        let (verdict, code, file) = match outcome {
+            Ok(outcome) => {
+                let told = format!("reports in {}", outcome.folder.display());
+                match (&self.live, self.column) {
+                    // The closing table leads to those of cells.
+                    (Some(_), _) if in_table && matches!(outcome.verdict, Verdict::Passed) => {}
+                    (Some(live), _) => live.print(&format!("    {told}")),
+                    (None, Some(column)) => exit::say(&format!("{shown:<column$} | {told}")),
+                    (None, None) => exit::say(&told),
+                }
+                let verdict = &outcome.verdict;
+                (verdict.word(), verdict.exit_code(), Ok(outcome.file))
+            }
+            Err(error) => {
+                self.complain(&format!("{shown}: {error}"), &error.hint());
+                let code = if error.is_usage() { USAGE } else { INFRA };
+                ("no verdict", code, Err(error.to_string()))
+            }
+        };
+        Ended {
+            index,
+            verdict,
+            code,
+            began,
+            ended: Instant::now(),
+            file,
+        }
+    }
+
+    /// Says what went wrong, above what is drawn.
+    fn complain(&self, error: &str, hint: &str) {
+        let Some(live) = &self.live else {
+            return exit::complain(error, hint);
+        };
+        live.print(&format!("error: {error}"));
+        if !hint.is_empty() {
+            live.print(&format!(" hint: {hint}"));
+        }
     }
 
     async fn one(&self, job: Job) -> Result<RunOutcome, HarnessError> {
@@ -272,7 +336,7 @@ impl Crew {
         let Some(spare) = job.spare.clone().filter(|_| kvm_failed(&outcome)) else {
             return outcome;
         };
-        exit::complain(
+        self.complain(
             &format!("{}: KVM failed in the middle of a boot", job.shown),
             "it is run once more with TCG; --accel tcg does so from the start",
         );
@@ -280,7 +344,10 @@ impl Crew {
     }
 
     fn options(&self, job: &Job, accel: AccelChoice) -> RunOptions {
-        let (reporters, attach) = front(self.attach.as_ref(), &job.shown, self.column);
+        let (reporters, attach) = match &self.live {
+            Some(live) => (vec![live.run(&job.shown)], None),
+            None => front(self.attach.as_ref(), &job.shown, self.column),
+        };
         RunOptions {
             folder: job.folder.clone(),
             accel,
@@ -299,6 +366,13 @@ fn clients(jobs: &VecDeque<Job>, workers: usize) -> u32 {
     let mut sizes: Vec<usize> = able.map(|job| job.plan.targets.len()).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     u32::try_from(sizes.into_iter().take(workers).sum::<usize>()).unwrap_or(u32::MAX)
+}
+
+/// Several runs are shown live on a terminal.
+fn live_runs(runs: usize, column: Option<usize>) -> Option<LiveRuns> {
+    column
+        .filter(|_| std::io::stderr().is_terminal())
+        .map(|column| LiveRuns::new(runs, column))
 }
 
 /// Who shows the run: the attached console, a live display, or plain lines. Where several scenarios are run, every
@@ -347,40 +421,6 @@ struct Ended {
     ended: Instant,
     /// What its reports say, or why there are none.
     file: Result<VerdictFile, String>,
-}
-
-fn conclude(
-    index: usize,
-    shown: &str,
-    column: Option<usize>,
-    began: Instant,
-    outcome: Result<RunOutcome, HarnessError>,
-) -> Ended {
-    console::restore();
-    let (verdict, code, file) = match outcome {
-        Ok(outcome) => {
-            let told = format!("reports in {}", outcome.folder.display());
-            match column {
-                Some(column) => exit::say(&format!("{shown:<column$} | {told}")),
-                None => exit::say(&told),
-            }
-            let verdict = &outcome.verdict;
-            (verdict.word(), verdict.exit_code(), Ok(outcome.file))
-        }
-        Err(error) => {
-            exit::complain(&format!("{shown}: {error}"), &error.hint());
-            let code = if error.is_usage() { USAGE } else { INFRA };
-            ("no verdict", code, Err(error.to_string()))
-        }
-    };
-    Ended {
-        index,
-        verdict,
-        code,
-        began,
-        ended: Instant::now(),
-        file,
-    }
 }
 
 /// Tells the runs of the first signal. A second one ends the process at once: the sandbox goes with it.

@@ -162,15 +162,72 @@ fn one_cell_is_run_by_name_and_a_failing_one_is_red() {
         "[[fault]]\nserve = \"kernel\"\naction = \"not-found\"\n\
          [matrix]\nfirmware = [\"bios\", \"uefi\"]\nnic = [\"virtio-net\", \"e1000\"]",
     );
-    let run = support::run(&file)
+    let mut run = support::run(&file)
         .arg("--cell")
-        .arg("firmware=bios,nic=virtio*")
-        .finish();
+        .arg("firmware=bios,nic=virtio*");
+    run.command.env("GITHUB_ACTIONS", "true");
+    let run = run.finish();
     run.assert_code(1);
     let table = table(&run.folder);
     assert_eq!(verdicts(&table), pairs(&[("bios+virtio-net", "failed")]));
     assert_eq!(table["cells"][0]["cause"], "file-refused", "{table:#}");
     assert!(!run.folder.join("small/uefi+e1000").exists());
+    let annotation = "::error title=small/bios+virtio-net failed at ";
+    let annotations = run.stdout.lines().filter(|line| line.starts_with("::"));
+    let annotations: Vec<&str> = annotations.collect();
+    let [line] = annotations[..] else {
+        panic!("{}", run.told())
+    };
+    assert!(line.starts_with(annotation), "{line}");
+}
+
+/// Without the environment that says where prepared media are.
+fn bare(mut run: support::Bootgate) -> support::Bootgate {
+    run.command.env_remove("BOOTGATE_IPXE");
+    run
+}
+
+/// No distribution has a GRUB for BIOS ready made, and the stick's image is named by nobody here.
+#[test]
+fn a_loader_that_is_missing_skips_a_cell_and_fails_a_scenario() {
+    require_gate!();
+    let own = tempfile::tempdir().expect("a folder");
+    let matrix = "[matrix]\nfirmware = [\"bios\"]\nloader = [\"grub\"]\n\
+         include = [{ firmware = \"uefi-usb\", loader = \"ipxe\" }]";
+    let file = scenario(own.path(), matrix);
+    let run = bare(support::run(&file)).finish();
+    run.assert_code(3);
+    let whole = table(&run.folder);
+    let skipped = pairs(&[("bios+grub", "skipped"), ("uefi-usb+ipxe", "skipped")]);
+    assert_eq!(verdicts(&whole), skipped);
+    for (cell, part) in [(0, "grub-mkimage"), (1, "bootgate ipxe prepare")] {
+        let reason = whole["cells"][cell]["detail"].as_str().expect("a reason");
+        assert!(reason.contains(part), "{reason}");
+    }
+
+    // A part of the matrix leaves the whole one's table alone, and says so.
+    let mut part = std::process::Command::new(env!("CARGO_BIN_EXE_bootgate"));
+    part.arg("run")
+        .arg(&file)
+        .args(["--cell", "uefi*", "--out"]);
+    part.arg(&run.folder);
+    let part = bare(support::program(part)).finish();
+    part.assert_code(3);
+    assert!(part.stdout.contains("stays as it was"), "{}", part.told());
+    assert_eq!(verdicts(&table(&run.folder)), skipped);
+
+    // The same without a matrix: somebody asked for this boot.
+    let text = std::fs::read_to_string(&file).expect("the scenario");
+    let alone = text.replace(matrix, "firmware = \"bios\"\nboot = { loader = \"grub\" }");
+    std::fs::write(&file, alone).expect("a scenario");
+    let run = bare(support::run(&file)).finish();
+    run.assert_code(3);
+    let verdict = run.verdict();
+    assert_eq!(
+        (&verdict["verdict"], &verdict["cause"]),
+        (&"infra".into(), &"loader-missing".into()),
+        "{verdict:#}"
+    );
 }
 
 #[test]

@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(60);
 const LAST_LINES: usize = 6;
 
 /// What is to be started.
-struct Program {
+pub(crate) struct Program {
     /// Its name in events and files.
     name: &'static str,
     /// The executable.
@@ -54,18 +54,11 @@ pub(crate) struct Lan {
     pub(crate) ready: EventKind,
 }
 
-/// Starts the server and waits until it says that it answers. Its files go to `folder`. `wanted` is what it is to tell clients to boot, as
-/// `bootgate serve --dhcp-settings` prints it; without it, it gives out addresses only.
+/// The server's program and where it is; `None` for one that is there already.
 ///
 /// # Errors
-/// It is not installed, does not take its configuration, or does not start.
-pub(crate) async fn start(
-    server: LanServer,
-    network: &NetworkPlan,
-    wanted: Option<&Wanted>,
-    sandbox: &Sandbox,
-    folder: &Path,
-) -> Result<Option<Lan>, HarnessError> {
+/// It is not installed.
+pub(crate) fn installed(server: LanServer) -> Result<Option<(Program, PathBuf)>, HarnessError> {
     let program = match server {
         LanServer::Dnsmasq => DNSMASQ,
         LanServer::Kea => KEA,
@@ -81,6 +74,24 @@ pub(crate) async fn start(
             format!("apt-get install {}", program.package),
         )
     })?;
+    Ok(Some((program, binary)))
+}
+
+/// Starts the server and waits until it says that it answers. Its files go to `folder`. `wanted` is what it is to tell clients to boot, as
+/// `bootgate serve --dhcp-settings` prints it; without it, it gives out addresses only.
+///
+/// # Errors
+/// It is not installed, does not take its configuration, or does not start.
+pub(crate) async fn start(
+    server: LanServer,
+    network: &NetworkPlan,
+    wanted: Option<&Wanted>,
+    sandbox: &Sandbox,
+    folder: &Path,
+) -> Result<Option<Lan>, HarnessError> {
+    let Some((program, binary)) = installed(server)? else {
+        return Ok(None);
+    };
     std::fs::create_dir_all(folder).map_err(HarnessError::io("create", folder))?;
     let folder = folder
         .canonicalize()

@@ -1,6 +1,7 @@
 //! Runs a plan: brings up segment, servers and targets, feeds the verdict fold, performs its actions, and leaves the
 //! evidence in a run folder.
 
+mod able;
 mod error;
 pub mod folder;
 mod images;
@@ -22,9 +23,9 @@ mod serve;
 mod services;
 mod sockets;
 
+pub use able::lacks;
 pub use error::HarnessError;
 pub use images::{CHUNKS, INDEX};
-pub use machines::can_run;
 pub use panics::end_runs_on_panic;
 pub use replay::{Replay, replay};
 pub use run::{Attach, RunOptions, RunOutcome, run, skip};

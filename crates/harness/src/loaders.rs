@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bootgate_scenario::{BootPath, Loader, PREPARED_IPXE, Platform, TargetPlan};
+use bootgate_scenario::{BootPath, Driver, Loader, PREPARED_IPXE, Platform, TargetPlan};
 
 use crate::HarnessError;
 
@@ -89,11 +89,11 @@ const SHIM_ARM64: [Part; 2] = [
     },
 ];
 
-/// Finds what a target starts from. `rom_boots` says that its network interface's ROM is an iPXE, which needs no program.
+/// Finds what a target starts from.
 ///
 /// # Errors
 /// A part is not installed.
-pub(crate) fn find(target: &TargetPlan, rom_boots: bool) -> Result<BootPrograms, HarnessError> {
+pub(crate) fn find(target: &TargetPlan) -> Result<BootPrograms, HarnessError> {
     if target.firmware.path == BootPath::Usb {
         return Ok(BootPrograms {
             stick: Some(stick(target)?),
@@ -102,7 +102,7 @@ pub(crate) fn find(target: &TargetPlan, rom_boots: bool) -> Result<BootPrograms,
     }
     let platform = target.firmware.platform;
     let parts: &[Part] = match (target.boot.loader, platform) {
-        (Loader::Ipxe, _) => return ipxe(target, rom_boots),
+        (Loader::Ipxe, _) => return ipxe(target),
         (Loader::Uboot, _) => &[],
         (Loader::Pxelinux, _) => &PXELINUX,
         (Loader::Grub, Platform::UefiX64) => &GRUB_X64,
@@ -156,7 +156,10 @@ impl Part {
     }
 }
 
-fn ipxe(target: &TargetPlan, rom_boots: bool) -> Result<BootPrograms, HarnessError> {
+fn ipxe(target: &TargetPlan) -> Result<BootPrograms, HarnessError> {
+    // The interface's ROM of a virtual machine with BIOS is an iPXE, which asks for no boot program.
+    let rom_boots =
+        target.firmware.platform == Platform::Bios && matches!(target.driver, Driver::Qemu(_));
     match target.boot.nbp.locate(target.firmware.platform) {
         Ok(file) => Ok(BootPrograms {
             bootfile: Some(target.boot.nbp.bootfile(&file)),
@@ -167,7 +170,9 @@ fn ipxe(target: &TargetPlan, rom_boots: bool) -> Result<BootPrograms, HarnessErr
         Err(missing) => Err(HarnessError::infra(
             "ipxe-missing",
             missing,
-            "apt-get install ipxe",
+            format!(
+                "apt-get install ipxe, or `bootgate ipxe prepare --fetch --out DIR` and {PREPARED_IPXE}=DIR; or name a file with `nbp`"
+            ),
         )),
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Virtual {
 ///
 /// # Errors
 /// The first thing that is missing.
-pub fn can_run(profile: &FirmwareProfile) -> Result<(), MissingError> {
+pub(crate) fn can_run(profile: &FirmwareProfile) -> Result<(), MissingError> {
     discovery::can_run(needs(profile))
 }
 

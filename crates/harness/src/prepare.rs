@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bootgate_events::{AttemptId, HostFacts, TargetFacts};
 use bootgate_hostnet::Sandbox;
-use bootgate_scenario::{Driver, Plan, Platform, QemuPlan, TargetPlan};
+use bootgate_scenario::{Driver, Plan, QemuPlan, TargetPlan};
 use bootgate_target::accel::AccelChoice;
 use bootgate_target::{Board, BoardConfig, EventSender, LinkSource, PowerCommands, Qemu, Target};
 
@@ -53,9 +53,7 @@ pub(crate) async fn prepare(
     let mut nbps = BTreeMap::new();
     let mut prepared_images = BTreeMap::new();
     for target in &plan.targets {
-        // A BIOS machine of ours has an iPXE in its ROM and asks for no boot program.
-        let rom_boots = target.firmware.platform == Platform::Bios && machines.is_some();
-        let programs = loaders::find(target, rom_boots)?;
+        let programs = loaders::find(target)?;
         nbps.insert(target.name.to_string(), programs);
         if let Some(image) = &target.image {
             let (image, work) = (image.clone(), work.to_owned());

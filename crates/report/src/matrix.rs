@@ -14,7 +14,6 @@ use crate::{ReportError, VerdictFile};
 
 pub use table::summary;
 
-const JSON: &str = "matrix.json";
 const JUNIT: &str = "junit.xml";
 const PAGE: &str = "index.html";
 
@@ -98,7 +97,11 @@ impl CellEntry {
             name,
             values,
             outcome,
-            duration_ms: file.duration_ms,
+            // Saying so takes no time worth telling.
+            duration_ms: match file.outcome.verdict.as_str() {
+                "skipped" => 0,
+                _ => file.duration_ms,
+            },
             reported: true,
             targets: targets.collect(),
         }
@@ -133,6 +136,9 @@ impl CellEntry {
 }
 
 impl MatrixFile {
+    /// Its name in the folder that [`MatrixFile::write`] is given.
+    pub const JSON: &str = "matrix.json";
+
     /// How many cells came to each verdict, the good ones first; verdicts that none came to are left out.
     #[must_use]
     pub fn counts(&self) -> Vec<(&'static str, usize)> {
@@ -186,9 +192,9 @@ impl MatrixFile {
             error: std::io::Error::other(error),
         };
         let mut json =
-            serde_json::to_vec_pretty(self).map_err(|error| broken(JSON, error.into()))?;
+            serde_json::to_vec_pretty(self).map_err(|error| broken(Self::JSON, error.into()))?;
         json.push(b'\n');
-        replace(folder, JSON, &json)?;
+        replace(folder, Self::JSON, &json)?;
         let xml = junit::render(self).map_err(|error| broken(JUNIT, error.into()))?;
         replace(folder, JUNIT, xml.as_bytes())?;
         let page = page::render(self).map_err(|error| broken(PAGE, error.into()))?;

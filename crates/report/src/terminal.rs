@@ -130,7 +130,7 @@ impl Live {
 }
 
 /// What the target does now: its stage, and what moves or what moved it there.
-fn doing(target: &TargetStory) -> String {
+pub(crate) fn doing(target: &TargetStory) -> String {
     let Some(span) = target.stages.last() else {
         return "waiting".to_owned();
     };
@@ -166,7 +166,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// The time comes first, since it has a fixed width; all the rest is cut at the edge of the terminal.
-fn running() -> ProgressStyle {
+pub(crate) fn running() -> ProgressStyle {
     let elapsed = |state: &ProgressState, out: &mut dyn Write| {
         let ms = u64::try_from(state.elapsed().as_millis()).unwrap_or(u64::MAX);
         let _ = out.write_str(&text::seconds(ms));

@@ -32,9 +32,7 @@ pub const PREPARED_IPXE: &str = "BOOTGATE_IPXE";
 
 /// No network boot program is installed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "find iPXE for {platform}: `{name}` is not installed: apt-get install ipxe, or name a file with `nbp`"
-)]
+#[error("find iPXE for {platform}: `{name}` is not installed")]
 pub struct MissingNbp {
     /// For which firmware.
     pub platform: Platform,

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests end the test, too
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bootgate_scenario::{
     Files, FirmwareProfile, ScenarioError, defaults, parse, parse_all, parse_lab,
@@ -148,4 +149,43 @@ fn every_firmware_is_listed_with_its_loader() {
         let word = format!("{:?}", profile.loader).to_lowercase();
         assert_eq!(loader.to_lowercase().replace('-', ""), word, "{line}");
     }
+}
+
+/// The short names of the host's faults in the sources: where one is made, or its event.
+fn faults_in_sources() -> BTreeSet<String> {
+    let maker = r#"(?:\binfra\(\s*|\bwhat: |=> (?:\{\s*)?)"([a-z]+(?:-[a-z]+)+)""#;
+    let maker = regex::Regex::new(maker).unwrap();
+    let mut sources: Vec<PathBuf> = Path::new("../harness/src")
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let target = ["error.rs", "qemu/watcher.rs", "qemu/process.rs"];
+    sources.extend(target.map(|file| Path::new("../target/src").join(file)));
+    let mut names = BTreeSet::new();
+    for source in sources {
+        let text = std::fs::read_to_string(&source).unwrap();
+        let found = maker.captures_iter(&text);
+        names.extend(found.map(|found| found[1].to_owned()));
+    }
+    names
+}
+
+#[test]
+fn every_fault_of_the_host_is_in_the_documentation() {
+    let text = std::fs::read_to_string("../../docs/run.md").unwrap();
+    let table = text.split("| fault | what it is |").nth(1).unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    let names = table.lines().filter_map(|row| row.strip_prefix("| `"));
+    let told: BTreeSet<String> = names
+        .flat_map(|row| row.split('|').next().unwrap().split(", "))
+        .map(|name| name.trim().trim_matches('`').to_owned())
+        .collect();
+    let known = faults_in_sources();
+    let missing: Vec<_> = known.difference(&told).collect();
+    assert!(missing.is_empty(), "not in docs/run.md: {missing:?}");
+    // The last is made by the reader of a log that was cut off.
+    let gone = told.difference(&known);
+    let gone: Vec<_> = gone.filter(|name| *name != "log-ends-early").collect();
+    assert!(gone.is_empty(), "in docs/run.md alone: {gone:?}");
 }

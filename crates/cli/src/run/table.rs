@@ -1,7 +1,7 @@
 //! What the runs came to, in one table, and the reports of a matrix.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bootgate_report::{AxisValue, CellEntry, MatrixFile};
 use bootgate_scenario::Cell;
@@ -57,8 +57,9 @@ impl Table {
     }
 
     /// Says what came out, writes the reports of each matrix, and gives the exit code: the gravest verdict's, and that
-    /// of a fault of the host where nothing was run at all. A gate that tried nothing has shown nothing.
-    pub(super) fn conclude(&self, interrupted: bool) -> u8 {
+    /// of a fault of the host where nothing was run at all. A gate that tried nothing has shown nothing. `chosen`: some
+    /// cells were picked by hand.
+    pub(super) fn conclude(&self, interrupted: bool, chosen: bool) -> u8 {
         let missing = if interrupted { "not run" } else { "no verdict" };
         if let Some(column) = self.column() {
             exit::say("");
@@ -72,7 +73,7 @@ impl Table {
         for row in self.rows.iter().filter(|row| row.cell.is_some()) {
             if !names.contains(&row.scenario.as_str()) {
                 names.push(&row.scenario);
-                code = code.max(self.matrix(&row.scenario, missing));
+                code = code.max(self.matrix(&row.scenario, missing, chosen));
             }
         }
         let ended = || self.rows.iter().filter_map(|row| row.ended.as_ref());
@@ -87,7 +88,7 @@ impl Table {
     }
 
     /// The table and the reports of one matrix.
-    fn matrix(&self, scenario: &str, missing: &str) -> u8 {
+    fn matrix(&self, scenario: &str, missing: &str, chosen: bool) -> u8 {
         let rows: Vec<&Row> = self
             .rows
             .iter()
@@ -107,6 +108,13 @@ impl Table {
         exit::say(bootgate_report::matrix_summary(&matrix).trim_end());
         let folder = rows.first().and_then(|row| row.folder.parent());
         let Some(folder) = folder else { return 0 };
+        if let (true, Some(others)) = (chosen, others(folder, &matrix)) {
+            exit::say(&format!(
+                "the table in {} is of an earlier run and stays as it was: it has {others} that --cell left out",
+                folder.join("index.html").display()
+            ));
+            return 0;
+        }
         // Where no cell made its run folder, there is none for the table.
         let written = std::fs::create_dir_all(folder)
             .map_err(|error| error.to_string())
@@ -121,6 +129,18 @@ impl Table {
                 INFRA
             }
         }
+    }
+}
+
+/// How many cells the table in `folder` has that are not in this one; `None` where there are none, or no table.
+fn others(folder: &Path, matrix: &MatrixFile) -> Option<String> {
+    let text = std::fs::read(folder.join(MatrixFile::JSON)).ok()?;
+    let earlier: MatrixFile = serde_json::from_slice(&text).ok()?;
+    let ours = |cell: &&CellEntry| matrix.cells.iter().any(|own| own.name == cell.name);
+    match earlier.cells.iter().filter(|cell| !ours(cell)).count() {
+        0 => None,
+        1 => Some("a cell".to_owned()),
+        count => Some(format!("{count} cells")),
     }
 }
 
