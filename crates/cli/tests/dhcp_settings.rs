@@ -91,6 +91,83 @@ fn dnsmasq_takes_its_settings() {
 }
 
 #[test]
+fn isc_dhcpd_takes_its_settings_for_all_subnets_and_for_one() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "dhcpd");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let text = settings(&cable, "isc", "");
+        let subnet = "subnet 10.77.0.0 netmask 255.255.255.0 {\n  range 10.77.0.200 10.77.0.209;\n";
+        let definition = |line: &&str| line.starts_with("option ") && line.contains(" code ");
+        let (outside, inside): (Vec<_>, Vec<_>) = text.lines().partition(definition);
+        assert_eq!(outside.len(), 1, "{text}");
+        let all = format!("{text}\n{subnet}}}\n");
+        let one = format!("{}\n{subnet}{}\n}}\n", outside[0], inside.join("\n"));
+        let leases = cable.path("dhcpd.leases");
+        std::fs::write(&leases, "").expect("a file");
+        for text in [all, one] {
+            let file = cable.path("dhcpd.conf");
+            std::fs::write(&file, &text).expect("a file");
+            let output = Command::new("dhcpd")
+                .args(["-4", "-t", "-cf"])
+                .arg(&file)
+                .arg("-lf")
+                .arg(&leases)
+                .output()
+                .expect("run dhcpd");
+            assert!(output.status.success(), "{}{text}", told(&output));
+        }
+    }));
+}
+
+/// A dhcpd with our settings, asked by three kinds of clients and by iPXE.
+#[test]
+fn isc_dhcpd_says_what_the_settings_mean() {
+    require_root!();
+    require_commands!("unshare", "nsenter", "ip", "udhcpc", "dhcpd");
+    assert!(in_namespaces(|| {
+        let cable = Cable::new();
+        let text = settings(&cable, "isc", "");
+        let server = cable.serve(&cable.path("serve.toml"));
+        let (file, leases) = (cable.path("dhcpd.conf"), cable.path("dhcpd.leases"));
+        let subnet = "subnet 10.77.0.0 netmask 255.255.255.0 { range 10.77.0.200 10.77.0.209; }";
+        std::fs::write(&file, format!("{text}\n{subnet}\n")).expect("a file");
+        std::fs::write(&leases, "").expect("a file");
+        let mut dhcpd = Command::new("dhcpd");
+        dhcpd.args(["-4", "-f", "-d", "-user", "root", "-group", "root", "-cf"]);
+        dhcpd.arg(&file).arg("-lf").arg(&leases).arg("-pf");
+        dhcpd.arg(cable.path("dhcpd.pid")).arg("srv0");
+        let mut dhcpd = cable::Program::start(dhcpd);
+        dhcpd.wait_for("Sending on");
+        let (code, said) = cable.doctor(&[]);
+        assert_eq!(code, Some(0), "{said}");
+        for part in [
+            "10.77.0.1 offers BIOS machines `undionly.kpxe`",
+            "10.77.0.1 offers UEFI machines `snponly.efi`",
+            "10.77.0.1 offers UEFI HTTP Boot machines `http://10.77.0.1/artifacts/snponly.efi`",
+            "artifacts/snponly.efi` is there",
+        ] {
+            assert!(said.contains(part), "no {part} in {said}");
+        }
+        let ipxe = [
+            "-x",
+            "0x4d:69505845",
+            "-x",
+            "0x5d:0007",
+            "-V",
+            "PXEClient:Arch:00007:UNDI:003010",
+        ];
+        let env = cable.udhcpc(&ipxe).expect("an address");
+        assert!(
+            env.contains("boot_file=http://10.77.0.1/boot/${mac}/boot.ipxe"),
+            "{env}"
+        );
+        dhcpd.stop("TERM");
+        server.stop("TERM");
+    }));
+}
+
+#[test]
 fn kea_takes_its_settings() {
     require_root!();
     require_commands!("unshare", "nsenter", "ip", "kea-dhcp4");

@@ -83,7 +83,7 @@ pub fn opnsense(wanted: &Wanted) -> String {
            Set x64 UEFI/EBC (64-bit) filename  {}\n  \
            Set ARM UEFI (64-bit) filename    {}\n  \
            Set iPXE boot filename            {script}\n\n\
-         Services > Dnsmasq DNS & DHCP: put the lines below into a file in /usr/local/etc/dnsmasq.conf.d/, and restart the\n\
+         Services > Dnsmasq DNS & DHCP: put the lines below into /usr/local/etc/dnsmasq.conf.d/bootgate.conf, and restart the\n\
          service.\n\n",
         wanted.interface,
         file(0),

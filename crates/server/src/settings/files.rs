@@ -39,7 +39,8 @@ pub fn dnsmasq(wanted: &Wanted) -> String {
 #[must_use]
 pub fn isc(wanted: &Wanted) -> String {
     let mut text = format!(
-        "# Network boot from {} ({}): put this into dhcpd.conf, outside of all subnets or inside of one.\n\
+        "# Network boot from {} ({}): put this into dhcpd.conf, outside of all subnets.\n\
+         # What stands below the definition of the option may be put inside of one subnet instead.\n\
          option bootgate-arch code 93 = unsigned integer 16;\n\
          next-server {};\n\
          if exists user-class and (option user-class = \"iPXE\" or option user-class = \"{OWN_USER_CLASS}\") {{\n  filename \"{}\";\n}}",
@@ -52,7 +53,11 @@ pub fn isc(wanted: &Wanted) -> String {
         let tests: Vec<String> = program
             .codes
             .iter()
-            .map(|code| format!("option bootgate-arch = {code}"))
+            .map(|code| {
+                // A plain number is one byte to dhcpd, which never equals the option's two.
+                let [high, low] = code.to_be_bytes();
+                format!("option bootgate-arch = {high:02x}:{low:02x}")
+            })
             .collect();
         text.push_str(&format!(
             " elsif {} {{\n  # {}\n",
