@@ -12,7 +12,7 @@ use std::time::Duration;
 use bootgate_events::EventKind;
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{
-    Datagram, DhcpMode, Ended, Grant, InterfaceId, LeaseEntry, Outcome, Port, Reply, probe,
+    Datagram, Ended, Grant, InterfaceId, LeaseEntry, Outcome, Port, Reply, probe,
 };
 use bootgate_netboot::policy::Loader;
 use bootgate_store::{Granted, LeaseEnd, LeaseGrant};
