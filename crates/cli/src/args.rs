@@ -1,5 +1,7 @@
 //! The command line's shape.
 
+mod access;
+mod depot;
 mod ipxe;
 mod operator;
 
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use access::{ApiCommand, LoginArgs, Network, TokenCommand, UserCommand};
+pub(crate) use depot::{ArtifactCommand, ImageCommand, WordsArgs};
 pub(crate) use ipxe::{IpxeCommand, PrepareArgs};
 pub(crate) use operator::{
     After, AttemptCommand, DiskArgs, ExplainArgs, LeaseCommand, MachineCommand, Reach, SetArgs,
@@ -64,6 +68,23 @@ pub(crate) enum Command {
             bootgate attempt watch node1"
     )]
     Attempt(AttemptCommand),
+    /// Upload, list and remove what is given out: kernels, boot programs, scripts.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+            bootgate artifact upload vmlinuz --name live/vmlinuz\n  \
+            bootgate artifact list\n  \
+            bootgate artifact import catalog.toml"
+    )]
+    Artifact(ArtifactCommand),
+    /// Add, list and remove the disk images that machines are flashed with.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+            bootgate image add debian-12 debian-12.raw\n  \
+            bootgate image list"
+    )]
+    Image(ImageCommand),
     /// List and forget leases.
     #[command(
         subcommand,
@@ -75,6 +96,9 @@ pub(crate) enum Command {
     /// Say how the server is: where it listens, other DHCP servers, what it left unanswered.
     #[command(after_help = "Example:\n  bootgate status")]
     Status(StatusArgs),
+    /// Have the server read its configuration again, and say what changed.
+    #[command(after_help = "Example:\n  bootgate reload")]
+    Reload(StatusArgs),
     /// Copy what the server stores, there and back.
     #[command(
         subcommand,
@@ -83,6 +107,26 @@ pub(crate) enum Command {
             bootgate state restore /srv/backup/lab.db    (while no server runs)"
     )]
     State(StateCommand),
+    /// Log in at a server on the network, for commands with `--server`.
+    Login(LoginArgs),
+    /// List, add, change and remove the users of a server.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  bootgate user add ada --role operator\n  bootgate user list"
+    )]
+    User(UserCommand),
+    /// List, make and end tokens, by which programs ask a server.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  bootgate token new --role operator --name ci --expires 90d\n  bootgate token list"
+    )]
+    Token(TokenCommand),
+    /// Describe the HTTP interface of a server.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bootgate api openapi > openapi.json"
+    )]
+    Api(ApiCommand),
     /// Wake a machine by its network interface (Wake-on-LAN).
     #[command(after_help = "Example:\n  bootgate wol 52:54:00:12:34:56 --interface enp3s0")]
     Wol(WolArgs),

@@ -23,7 +23,7 @@ pub(crate) async fn attempt(command: AttemptCommand) -> Done {
             limit,
             reach,
         } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let mut path = format!("{}?open={open}&limit={limit}", paths::ATTEMPTS);
             if let Some(machine) = machine {
                 path.push_str(&format!("&machine={}", paths::escaped(&machine)));
@@ -35,7 +35,7 @@ pub(crate) async fn attempt(command: AttemptCommand) -> Done {
             }
         }
         AttemptCommand::Show { attempt, reach } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let attempt = client.get(&paths::attempt(&attempt.attempt)).await?;
             table::print(reach.format, &attempt, show)?;
         }
@@ -44,7 +44,7 @@ pub(crate) async fn attempt(command: AttemptCommand) -> Done {
             wait,
             reach,
         } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let wait = Duration::from_secs(wait);
             return match attempt {
                 Some(attempt) => watch::one(&client, &attempt, reach.format, wait).await,
@@ -56,7 +56,7 @@ pub(crate) async fn attempt(command: AttemptCommand) -> Done {
             out,
             reach,
         } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             export::export(&client, &attempt.attempt, out.as_deref(), reach.format).await?;
         }
     }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
-use axum::http::{Method, Request, Response};
+use axum::http::{Method, Request, Response, StatusCode};
 use bootgate_api::control::{Problem, SOCKET, Status, paths};
 use bootgate_events::MacAddr;
 use bootgate_server::control::Control;
+use bootgate_server::door::Accounts;
 use bootgate_store::sqlite::{DATABASE, Sqlite};
 use bootgate_store::{Store, StoreError};
 use futures_util::StreamExt;
@@ -23,7 +24,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::args::{Network, Reach};
 use crate::exit::{self, INFRA, USAGE};
+use crate::remote::{Remote, Url, token_of};
 
 /// Longest answer that is read at once, in bytes: a list of all leases of a large lab.
 const ANSWER_MAX: usize = 256 << 20;
@@ -31,6 +34,7 @@ const ANSWER_MAX: usize = 256 << 20;
 /// How long a server may take to start or stop before a command gives up on it, and how often it is looked at.
 const BUSY: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
+const LOOK_FAR: Duration = Duration::from_millis(500);
 
 /// What to do where there is no state.
 const NO_STATE: &str = "`--state DIR` or BOOTGATE_STATE says where the server's state is (`folder` under `[state]` in serve.toml)";
@@ -41,6 +45,8 @@ pub(crate) struct Trouble {
     pub(crate) code: u8,
     pub(crate) error: String,
     pub(crate) hint: String,
+    /// What the server answered, where it did.
+    pub(crate) status: Option<StatusCode>,
 }
 
 impl Trouble {
@@ -50,6 +56,7 @@ impl Trouble {
             code: INFRA,
             error,
             hint,
+            status: None,
         }
     }
 
@@ -90,19 +97,51 @@ enum Found {
 enum Door {
     /// A server runs.
     Socket(std::path::PathBuf),
+    /// A server on the network.
+    Remote(Box<Remote>),
     /// None runs; the state is opened here, and closed to servers meanwhile.
     Here(Box<TowerToHyperService<Router>>),
 }
 
 impl Client {
-    /// The server whose state this is; where none runs, its state, which must be there.
-    pub(crate) async fn reach(state: &Path) -> Result<Self, Trouble> {
+    /// The server on the network, where one is named; else the one whose state this is; where none runs, its state,
+    /// which must be there.
+    pub(crate) async fn reach(reach: &Reach) -> Result<Self, Trouble> {
+        Self::find_or_remote(reach, false).await
+    }
+
+    /// The server whose state this is, on this host; where none runs, its state, which must be there.
+    pub(crate) async fn reach_here(state: &Path) -> Result<Self, Trouble> {
         Self::find(state, false).await
     }
 
     /// The same; where there is no state yet, an empty one is made.
-    pub(crate) async fn reach_or_make(state: &Path) -> Result<Self, Trouble> {
-        Self::find(state, true).await
+    pub(crate) async fn reach_or_make(reach: &Reach) -> Result<Self, Trouble> {
+        Self::find_or_remote(reach, true).await
+    }
+
+    /// A server on the network.
+    pub(crate) fn of(remote: Remote) -> Self {
+        let door = Door::Remote(Box::new(remote));
+        Self { door }
+    }
+
+    async fn find_or_remote(reach: &Reach, make: bool) -> Result<Self, Trouble> {
+        let Network {
+            server,
+            token_file,
+            ca,
+        } = &reach.network;
+        let Some(server) = server else {
+            return Self::find(&reach.state, make).await;
+        };
+        let url = Url::read(server)?;
+        let stored = url.token_file().filter(|file| file.exists());
+        let token = match token_file.as_ref().or(stored.as_ref()) {
+            Some(file) => Some(token_of(file)?),
+            None => None,
+        };
+        Ok(Self::of(Remote::new(url, ca.as_deref(), token)?))
     }
 
     /// Looks until there is a server or its state is free: one that starts or stops has the state, and no door.
@@ -133,7 +172,11 @@ impl Client {
                 ));
             }
             Err(error) if nobody_there(&error) => match Sqlite::open(state) {
-                Ok(store) => Door::Here(Box::new(here(Arc::new(store)))),
+                Ok(store) => {
+                    let accounts = Accounts::open(state)
+                        .map_err(|error| Trouble::infra(error.to_string(), ""))?;
+                    Door::Here(Box::new(here(Arc::new(store), Arc::new(accounts))))
+                }
                 Err(error @ StoreError::InUse { .. }) => {
                     return Ok(Found::Busy(trouble_with(state, &error)));
                 }
@@ -155,7 +198,23 @@ impl Client {
 
     /// Whether a server runs.
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self.door, Door::Socket(_))
+        matches!(self.door, Door::Socket(_) | Door::Remote(_))
+    }
+
+    /// How often a server that does not answer is looked at: one on the network counts how often it is asked.
+    fn look(&self) -> Duration {
+        match self.door {
+            Door::Remote(_) => LOOK_FAR,
+            Door::Socket(_) | Door::Here(_) => LOOK,
+        }
+    }
+
+    /// Where the server is, for people; `None` where it is this host's.
+    pub(crate) fn url(&self) -> Option<String> {
+        match &self.door {
+            Door::Remote(remote) => Some(remote.url().to_string()),
+            Door::Socket(_) | Door::Here(_) => None,
+        }
     }
 
     /// Waits until a server that ran answers again; whether it does in this time.
@@ -165,7 +224,7 @@ impl Client {
         }
         exit::note("the server stopped: waiting for it to run again");
         let answers = async {
-            let mut look = tokio::time::interval(LOOK);
+            let mut look = tokio::time::interval(self.look());
             loop {
                 look.tick().await;
                 let status: Result<Status, _> = self.get(paths::STATUS).await;
@@ -199,6 +258,31 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Trouble> {
         self.ask(Method::PATCH, path, json(body)?).await
+    }
+
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Trouble> {
+        self.ask(Method::PUT, path, json(body)?).await
+    }
+
+    /// Sends bytes as they come.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        bytes: Body,
+    ) -> Result<T, Trouble> {
+        self.ask(Method::PATCH, path, bytes).await
+    }
+
+    /// Bytes as they come, and how many they will be.
+    pub(crate) async fn bytes(&self, path: &str) -> Result<(Option<u64>, BodyDataStream), Trouble> {
+        let response = self.answer(Method::GET, path, Body::empty()).await?;
+        let length = response.headers().get(axum::http::header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok((length, response.into_body().into_data_stream()))
     }
 
     /// An answer that comes line by line.
@@ -241,6 +325,7 @@ impl Client {
             .map_err(|error| Trouble::infra(format!("ask for `{path}`: {error}"), ""))?;
         let response = match &self.door {
             Door::Socket(socket) => by_socket(socket, request).await?,
+            Door::Remote(remote) => remote.send(request).await?,
             Door::Here(router) => match router.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
@@ -256,13 +341,14 @@ impl Client {
             hint: String::new(),
         });
         Err(Trouble {
-            code: if status.is_client_error() {
+            code: if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
                 USAGE
             } else {
                 INFRA
             },
             error: bootgate_report::words::harmless(&problem.error),
             hint: bootgate_report::words::harmless(&problem.hint),
+            status: Some(status),
         })
     }
 }
@@ -276,9 +362,11 @@ fn nobody_there(error: &io::Error) -> bool {
 }
 
 /// The rules over the stored state, in this process.
-fn here(store: Arc<dyn Store>) -> TowerToHyperService<Router> {
+fn here(store: Arc<dyn Store>, accounts: Arc<Accounts>) -> TowerToHyperService<Router> {
     let waker = Arc::new(|interface: &str, mac: MacAddr| crate::wol::wake(interface, mac));
-    let control = Control::stored(store).with_waker(waker);
+    let control = Control::stored(store)
+        .with_waker(waker)
+        .with_accounts(accounts);
     TowerToHyperService::new(control.router())
 }
 

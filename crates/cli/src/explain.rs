@@ -12,7 +12,7 @@ use crate::table;
 
 /// Says why a machine gets its reply.
 pub(crate) async fn explain(args: ExplainArgs) -> Done {
-    let client = Client::reach(&args.reach.state).await?;
+    let client = Client::reach(&args.reach).await?;
     let who = paths::escaped(&args.machine.machine);
     let asking = paths::escaped(args.asking.as_deref().unwrap_or_default());
     let path = format!("{}?machine={who}&as={asking}", paths::EXPLAIN);

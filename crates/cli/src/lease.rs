@@ -14,7 +14,7 @@ use crate::table::{self, Cell, Style, Table};
 pub(crate) async fn lease(command: LeaseCommand) -> Done {
     match command {
         LeaseCommand::List { machine, reach } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let path = match machine {
                 Some(machine) => format!("{}?machine={}", paths::LEASES, paths::escaped(&machine)),
                 None => paths::LEASES.to_owned(),
@@ -26,7 +26,7 @@ pub(crate) async fn lease(command: LeaseCommand) -> Done {
             }
         }
         LeaseCommand::Forget { ip, reach } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let forgotten: Forgotten = client.delete(&paths::lease(&ip)).await?;
             if !forgotten.known {
                 return Err(Trouble::usage(

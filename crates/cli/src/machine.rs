@@ -21,7 +21,7 @@ use read::{after, label, local_boot, selector};
 pub(crate) async fn machine(command: MachineCommand) -> Done {
     match command {
         MachineCommand::List { mode, label, reach } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let mut path = format!(
                 "{}?label={}",
                 paths::MACHINES,
@@ -37,7 +37,7 @@ pub(crate) async fn machine(command: MachineCommand) -> Done {
             }
         }
         MachineCommand::Show { machine, reach } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let machine = client.get(&paths::machine(&machine.machine)).await?;
             table::print(reach.format, &machine, show)?;
         }
@@ -55,17 +55,17 @@ pub(crate) async fn machine(command: MachineCommand) -> Done {
                 disk: selector(&disk)?.unwrap_or_default(),
                 always,
             };
-            let client = Client::reach_or_make(&reach.state).await?;
+            let client = Client::reach_or_make(&reach).await?;
             let machine = client.post(&paths::arm(&machine.machine), &order).await?;
             table::print(reach.format, &machine, changed)?;
         }
         MachineCommand::Retry { machine, reach } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let machine = client.post(&paths::retry(&machine.machine), &()).await?;
             table::print(reach.format, &machine, changed)?;
         }
         MachineCommand::Forget { machine, reach } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let who = machine.machine;
             let forgotten: Forgotten = client.delete(&paths::machine(&who)).await?;
             if !forgotten.known {
@@ -83,7 +83,7 @@ pub(crate) async fn machine(command: MachineCommand) -> Done {
             interface,
             reach,
         } => {
-            let client = Client::reach(&reach.state).await?;
+            let client = Client::reach(&reach).await?;
             let order = WakeOrder { interface };
             let woken: Woken = client.post(&paths::wake(&machine.machine), &order).await?;
             table::print(reach.format, &woken, |woken| {
@@ -129,7 +129,7 @@ async fn set(args: SetArgs) -> Result<(), Trouble> {
             "--mode, --name, --label or --local-boot; see `bootgate machine set --help`",
         ));
     }
-    let client = Client::reach_or_make(&args.reach.state).await?;
+    let client = Client::reach_or_make(&args.reach).await?;
     let path = paths::machine(&args.machine.machine);
     let machine = client.patch(&path, &update).await?;
     table::print(args.reach.format, &machine, changed)

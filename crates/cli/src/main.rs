@@ -1,6 +1,7 @@
 //! The bootgate command line.
 
 mod args;
+mod artifact;
 mod attempt;
 mod check;
 mod client;
@@ -9,11 +10,14 @@ mod doctor;
 mod exit;
 mod explain;
 mod export;
+mod image;
 mod ipxe;
 mod lease;
 mod lines;
+mod login;
 mod machine;
 mod media;
+mod remote;
 mod report;
 mod run;
 mod segment;
@@ -41,10 +45,17 @@ fn main() -> ExitCode {
         Command::Wol(args) => wol::wol(&args),
         Command::Machine(command) => client::run(machine::machine(command)),
         Command::Attempt(command) => client::run(attempt::attempt(command)),
+        Command::Artifact(command) => client::run(artifact::artifact(command)),
+        Command::Image(command) => client::run(image::image(command)),
         Command::Lease(command) => client::run(lease::lease(command)),
         Command::Explain(args) => client::run(explain::explain(args)),
         Command::Status(args) => client::run(status::status(args)),
+        Command::Reload(args) => client::run(status::reload(args)),
         Command::State(command) => client::run(state::state(command)),
+        Command::Login(args) => client::run(login::login(args)),
+        Command::User(command) => client::run(login::user(command)),
+        Command::Token(command) => client::run(login::token(command)),
+        Command::Api(command) => login::api(&command),
         Command::Media(command) => media::media(command),
         Command::Ipxe(command) => ipxe::ipxe(command),
         Command::Completions { shell } => {

@@ -34,7 +34,7 @@ async fn backup(file: &Path, reach: &Reach) -> Done {
         let error = format!("`{}` is not valid UTF-8", path.display());
         return Err(Trouble::usage(error, "name the file otherwise"));
     };
-    let client = Client::reach(&reach.state).await?;
+    let client = Client::reach(reach).await?;
     let backup = Backup {
         path: path.to_owned(),
     };
@@ -46,6 +46,12 @@ async fn backup(file: &Path, reach: &Reach) -> Done {
 }
 
 fn restore(file: &Path, reach: &Reach) -> Done {
+    if let Some(server) = &reach.network.server {
+        return Err(Trouble::usage(
+            format!("the state of `{server}` cannot be restored from here"),
+            "stop that server, and restore on its own host, without --server and BOOTGATE_SERVER",
+        ));
+    }
     match sqlite::restore(file, &reach.state) {
         Ok(()) => {
             let restored = Restored {

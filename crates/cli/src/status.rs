@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bootgate_api::control::{ServerStatus, Status, paths};
+use bootgate_api::control::{Reloaded, ServerStatus, Status, paths};
 
 use crate::args::StatusArgs;
 use crate::client::{Client, Done};
@@ -11,15 +11,32 @@ use crate::table::{self, Cell, Facts, Style, Table};
 
 /// Says how the server is.
 pub(crate) async fn status(args: StatusArgs) -> Done {
-    let client = Client::reach(&args.reach.state).await?;
+    let client = Client::reach(&args.reach).await?;
     let status = client.get(paths::STATUS).await?;
     table::print(args.reach.format, &status, |status| {
-        show(status, &args.reach.state.display().to_string());
+        let here = || args.reach.state.display().to_string();
+        show(status, &client.url().unwrap_or_else(here));
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(status: &Status, state: &str) {
+/// Has the server read its configuration again.
+pub(crate) async fn reload(args: StatusArgs) -> Done {
+    let client = Client::reach(&args.reach).await?;
+    let reloaded: Reloaded = client.post(paths::RELOAD, &serde_json::Value::Null).await?;
+    table::print(args.reach.format, &reloaded, |reloaded| {
+        if reloaded.changed.is_empty() {
+            exit::say("nothing changed");
+        }
+        for line in &reloaded.changed {
+            exit::say(line);
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `place` is the folder of the state, or the server's address.
+fn show(status: &Status, place: &str) {
     let mut facts = Facts::default();
     match &status.server {
         Some(server) => {
@@ -29,11 +46,29 @@ fn show(status: &Status, state: &str) {
         }
         None => facts.add("server", Cell::styled("none runs", Style::Odd)),
     }
-    facts.add("state", state);
+    let of = if place.contains("://") { "at" } else { "state" };
+    facts.add(of, place);
     facts.add("machines", status.machines.to_string());
     facts.add("leases", status.leases.to_string());
     facts.add("open attempts", status.open_attempts.to_string());
     if let Some(server) = &status.server {
+        if server.stopping {
+            let text = "no machine begins to boot; what is under way goes on";
+            facts.add("stopping", Cell::styled(text, Style::Odd));
+        }
+        if let Some(reload) = &server.reload {
+            let when = table::when(reload.at);
+            match &reload.refused {
+                None => facts.add("reloaded", when),
+                Some(problem) => {
+                    let text = format!("REFUSED {when}: {}", problem.error);
+                    facts.add("reload", Cell::styled(&text, Style::Bad));
+                    for hint in problem.hint.lines() {
+                        facts.add("", format!("hint: {hint}"));
+                    }
+                }
+            }
+        }
         if let Some(error) = &server.storage_error {
             facts.add("storage", Cell::styled(error, Style::Bad));
         }

@@ -18,7 +18,7 @@ const WIDTH: usize = 100;
 /// Columns between two.
 const GAP: usize = 2;
 /// Names of the fields that are times.
-const TIMES: [&str; 8] = [
+const TIMES: [&str; 9] = [
     "first_seen",
     "last_seen",
     "ends",
@@ -27,6 +27,7 @@ const TIMES: [&str; 8] = [
     "finished",
     "started",
     "at",
+    "created",
 ];
 
 /// How a text stands out, on a terminal.

@@ -45,7 +45,7 @@ pub(crate) fn wol(args: &WolArgs) -> ExitCode {
 
 /// The machine with this name.
 async fn named(args: &WolArgs) -> Result<MacAddr, Trouble> {
-    let client = Client::reach(&args.state).await?;
+    let client = Client::reach_here(&args.state).await?;
     let machine: Machine = client.get(&paths::machine(&args.machine)).await?;
     Ok(machine.mac)
 }

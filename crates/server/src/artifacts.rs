@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
+use bootgate_api::Sha256Hex;
+use bootgate_api::artifact::{bad_artifact_name, usual_kind};
 use bootgate_events::ArtifactRole;
 
 /// The name of an artifact: what stands after `/artifacts/` in a URL, and the whole name over TFTP. Parts are
@@ -27,14 +29,9 @@ impl ArtifactName {
     /// The text is empty, longer than 255 bytes or not a plain relative path.
     pub fn new(text: impl Into<String>) -> Result<Self, ArtifactNameError> {
         let text = text.into();
-        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'\\' | b'?' | b'#' | b'%');
-        let fine = text.len() <= 255
-            && text.bytes().all(plain)
-            && text.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        if fine {
-            Ok(Self(text))
-        } else {
-            Err(ArtifactNameError(text))
+        match bad_artifact_name(&text) {
+            None => Ok(Self(text)),
+            Some(_) => Err(ArtifactNameError(text)),
         }
     }
 
@@ -60,6 +57,8 @@ pub struct Artifact {
     pub role: ArtifactRole,
     /// Its media type over HTTP. UEFI HTTP Boot tells the kind of image by it.
     pub content_type: String,
+    /// The digest of its bytes, where it is known: then they never change.
+    pub digest: Option<Sha256Hex>,
 }
 
 impl Artifact {
@@ -80,6 +79,7 @@ impl Artifact {
             path,
             role,
             content_type: content_type.to_owned(),
+            digest: None,
         }
     }
 }
@@ -87,20 +87,7 @@ impl Artifact {
 /// What a file is for, by its name.
 fn role_of(path: &Path) -> ArtifactRole {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.unwrap_or_default().to_ascii_lowercase();
-    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-    let begins = |beginnings: &[&str]| beginnings.iter().any(|start| name.starts_with(start));
-    if ends(&[".efi", ".kpxe", ".pxe", ".kkpxe", ".kkkpxe", ".signed"]) || name == "pxelinux.0" {
-        ArtifactRole::Nbp
-    } else if begins(&["vmlinu", "linux", "bzimage", "image", "zimage"]) {
-        ArtifactRole::Kernel
-    } else if begins(&["initrd", "initramfs"]) {
-        ArtifactRole::Initrd
-    } else if ends(&[".ipxe", "grub.cfg", "extlinux.conf"]) {
-        ArtifactRole::Script
-    } else {
-        ArtifactRole::Other
-    }
+    usual_kind(name.unwrap_or_default()).0
 }
 
 /// A folder that is given out.
@@ -133,11 +120,12 @@ impl Folder {
     }
 }
 
-/// The artifacts of a server: files that were named one by one, and folders. Only a plain relative path
+/// The artifacts of a server: files that were named one by one, those of the store, and folders, in this order. Only a plain relative path
 /// ([`ArtifactName`]) is ever looked for in a folder, and what leads out of it is not found.
 #[derive(Debug, Default)]
 pub struct Artifacts {
     by_name: RwLock<HashMap<String, Artifact>>,
+    stored: RwLock<HashMap<String, Artifact>>,
     folders: RwLock<Vec<Arc<Folder>>>,
 }
 
@@ -173,17 +161,41 @@ impl Artifacts {
         Ok(())
     }
 
+    /// Gives out, of what was inserted, that of `other` alone from now on. Transfers under way go on.
+    pub(crate) fn replace(&self, other: Self) {
+        let by_name = other.by_name.into_inner();
+        let folders = other.folders.into_inner();
+        *self.by_name.write().unwrap_or_else(|e| e.into_inner()) =
+            by_name.unwrap_or_else(|e| e.into_inner());
+        *self.folders.write().unwrap_or_else(|e| e.into_inner()) =
+            folders.unwrap_or_else(|e| e.into_inner());
+    }
+
     /// No longer gives out `name`. Transfers under way go on.
     pub fn remove(&self, name: &ArtifactName) {
         let mut map = self.by_name.write().unwrap_or_else(|e| e.into_inner());
         map.remove(name.as_str());
     }
 
-    /// The artifact of that name, among those that were named one by one.
+    /// Gives out, of the store, these from now on. Transfers under way go on.
+    pub(crate) fn set_stored(&self, stored: HashMap<String, Artifact>) {
+        *self.stored.write().unwrap_or_else(|e| e.into_inner()) = stored;
+    }
+
+    /// Whether a file of that name was inserted: then none of the store is given out by it.
+    pub(crate) fn is_inserted(&self, name: &str) -> bool {
+        let map = self.by_name.read().unwrap_or_else(|e| e.into_inner());
+        map.contains_key(name)
+    }
+
+    /// The artifact of that name, among those that were named one by one and those of the store.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Artifact> {
-        let map = self.by_name.read().unwrap_or_else(|e| e.into_inner());
-        map.get(name).cloned()
+        let look = |map: &RwLock<HashMap<String, Artifact>>| {
+            let map = map.read().unwrap_or_else(|e| e.into_inner());
+            map.get(name).cloned()
+        };
+        look(&self.by_name).or_else(|| look(&self.stored))
     }
 
     /// The artifact of that name, also in folders.

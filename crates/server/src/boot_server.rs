@@ -12,21 +12,27 @@ use bootgate_netboot::dhcp::{DhcpConfig, DhcpLimits, DhcpMode, Responder};
 use bootgate_netboot::policy::ArchTable;
 use tokio::task::JoinSet;
 
-use crate::context::Context;
+use crate::context::{Context, Orders};
 use crate::dhcp::DhcpServer;
 use crate::dhcp6::Dhcp6Server;
+use crate::held::HoldingSource;
 use crate::tftp::TftpServer;
 use crate::{
-    Artifacts, EventSink, Machines, ServerConfig, Shared, SharedParts, SocketSource, StartError,
+    Artifacts, EventSink, Limits, Machines, ServerConfig, Shared, SharedParts, SocketSource,
+    StartError,
 };
 use opened::{Opened, Over6};
 
 /// The servers of one segment, running. They stop when it is stopped or dropped.
 pub struct BootServer {
     context: Arc<Context>,
+    orders: Arc<Orders>,
     addresses: Addresses,
     listening: Vec<(String, String)>,
+    /// What answers single packets.
     tasks: JoinSet<()>,
+    /// What has transfers under way.
+    transfers: JoinSet<()>,
 }
 
 /// The open sockets of one interface. What is missing to serve is what it shares with other interfaces, which may need
@@ -63,16 +69,20 @@ impl Bound {
     #[must_use]
     pub fn start(self, shared: Arc<Shared>) -> BootServer {
         let (addresses, http) = (self.addresses(), SocketAddr::V4(self.http()));
+        let orders = Orders::new(self.config.limits);
         let mut server = BootServer {
             context: Arc::new(Context::new(
                 self.config,
+                Arc::clone(&orders),
                 http,
                 shared,
                 Arc::clone(&self.sockets),
             )),
+            orders,
             addresses,
             listening: Vec::new(),
             tasks: JoinSet::new(),
+            transfers: JoinSet::new(),
         };
         server.spawn(self.opened, self.sockets);
         server
@@ -153,6 +163,21 @@ impl BootServer {
         })
     }
 
+    /// The same with sockets that are held once more; transfers get theirs from `sockets`.
+    pub(crate) async fn bind_held(
+        config: ServerConfig,
+        sockets: Arc<dyn SocketSource>,
+        held: Arc<HoldingSource>,
+    ) -> Result<Bound, StartError> {
+        let held: Arc<dyn SocketSource> = held;
+        let opened = Opened::open(&config, &held).await?;
+        Ok(Bound {
+            config,
+            sockets,
+            opened,
+        })
+    }
+
     /// Starts the tasks. From its bind on, a socket keeps what comes in, so that each server is ready by now.
     fn spawn(&mut self, opened: Opened, sockets: Arc<dyn SocketSource>) {
         let Opened {
@@ -182,11 +207,11 @@ impl BootServer {
         self.spawn6(over6, &sockets);
         if let Some(socket) = tftp {
             let server = TftpServer::new(Arc::clone(&self.context), sockets, socket);
-            self.tasks.spawn(server.run());
+            self.transfers.spawn(server.run());
             self.ready("tftp", addresses.tftp.map(|a| a.to_string()));
         }
         if let Some(listener) = http {
-            self.tasks
+            self.transfers
                 .spawn(crate::http::run(Arc::clone(&self.context), listener));
             self.ready("http", addresses.http.map(|a| a.to_string()));
         }
@@ -200,7 +225,8 @@ impl BootServer {
         let http = SocketAddr::from((ip6.address, self.context.http.port()));
         let config = self.context.config.clone();
         let shared = Arc::clone(&self.context.shared);
-        let context = Context::new(config, http, shared, Arc::clone(sockets));
+        let orders = Arc::clone(&self.orders);
+        let context = Context::new(config, orders, http, shared, Arc::clone(sockets));
         let context = Arc::new(context);
         let address = |bound: io::Result<SocketAddr>| bound.ok().map(|bound| bound.to_string());
         if let Some(socket) = over6.dhcp {
@@ -212,12 +238,12 @@ impl BootServer {
         for socket in over6.tftp {
             let bound = address(socket.local_addr());
             let server = TftpServer::new(Arc::clone(&context), Arc::clone(sockets), socket);
-            self.tasks.spawn(server.run());
+            self.transfers.spawn(server.run());
             self.ready("tftp", bound);
         }
         for listener in over6.http {
             let bound = address(listener.local_addr());
-            self.tasks
+            self.transfers
                 .spawn(crate::http::run(Arc::clone(&context), listener));
             self.ready("http", bound);
         }
@@ -275,6 +301,20 @@ impl BootServer {
     /// Stops all servers and transfers, and waits until they are gone.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
+        self.transfers.shutdown().await;
+    }
+
+    /// What clients may take from now on; what they have they keep.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.orders.set_limits(limits);
+    }
+
+    /// Takes nothing new, and returns at once. What is given back ends with the last transfer that is under way. TFTP
+    /// transfers that share the server's port (`tftp_single_port`) end at once.
+    pub(crate) async fn retire(mut self) -> impl Future<Output = ()> + Send + 'static {
+        self.tasks.shutdown().await;
+        self.orders.close();
+        async move { while self.transfers.join_next().await.is_some() {} }
     }
 }
 

@@ -11,7 +11,7 @@ use bootgate_netboot::ra::Advertisement;
 use bootgate_store::StoreError;
 
 /// How the servers of one segment are set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// The servers' address on the segment; 0.0.0.0, with `ip6` set, where it is served over IPv6 alone.
     pub server_ip: Ipv4Addr,

@@ -2,21 +2,49 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bootgate_events::{ArtifactRole, AttemptId, EventKind, FaultAction, MacAddr, Protocol};
 use bootgate_netboot::dhcp::DhcpMode;
+use tokio::sync::watch;
 
 use crate::drops::Dropped;
-use crate::{ServerConfig, Shared, SocketSource};
+use crate::{Limits, ServerConfig, Shared, SocketSource};
 
 pub(crate) struct Context {
+    /// How it was set up. Its limits may have changed since: see [`Context::limits`].
     pub(crate) config: ServerConfig,
+    orders: Arc<Orders>,
     /// The HTTP server's address as clients are told it.
     pub(crate) http: SocketAddr,
     pub(crate) shared: Arc<Shared>,
     /// Knows who is on the segment.
     sockets: Arc<dyn SocketSource>,
+}
+
+/// What the servers of one interface are told while they run.
+pub(crate) struct Orders {
+    limits: RwLock<Limits>,
+    closing: watch::Sender<bool>,
+}
+
+impl Orders {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits: RwLock::new(limits),
+            closing: watch::Sender::new(false),
+        })
+    }
+
+    /// What clients may take from now on.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// Has the servers take nothing new, and end with the last of what is under way.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+    }
 }
 
 /// A request that is refused, for its event.
@@ -42,16 +70,31 @@ impl Deref for Context {
 impl Context {
     pub(crate) fn new(
         config: ServerConfig,
+        orders: Arc<Orders>,
         http: SocketAddr,
         shared: Arc<Shared>,
         sockets: Arc<dyn SocketSource>,
     ) -> Self {
         Self {
             config,
+            orders,
             http,
             shared,
             sockets,
         }
+    }
+
+    /// What clients may take.
+    pub(crate) fn limits(&self) -> Limits {
+        let limits = self.orders.limits.read();
+        *limits.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when nothing new is to be taken.
+    pub(crate) async fn closing(&self) {
+        let mut closing = self.orders.closing.subscribe();
+        // Whoever gives orders is there for as long as this is.
+        let _ = closing.wait_for(|closing| *closing).await;
     }
 
     /// The machine that leased this address. Where another server leases addresses, the one that answers for it.

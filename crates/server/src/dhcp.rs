@@ -12,7 +12,7 @@ use std::time::Duration;
 use bootgate_events::EventKind;
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{
-    Datagram, Ended, Grant, InterfaceId, LeaseEntry, Outcome, Port, Reply, probe,
+    Datagram, DhcpMode, Ended, Grant, InterfaceId, LeaseEntry, Outcome, Port, Reply, probe,
 };
 use bootgate_netboot::policy::Loader;
 use bootgate_store::{Granted, LeaseEnd, LeaseGrant};
@@ -36,14 +36,14 @@ pub(crate) struct DhcpServer {
     outlet: Arc<Outlet>,
     /// The way to the lease writer; without it every reply leaves at once.
     leases: Option<LeaseQueue>,
-    /// The subnets as the store names them.
-    subnets: Arc<[String]>,
 }
 
 /// What came in at once.
 struct Batch {
     buffer: Vec<u8>,
     messages: Vec<(Port, SocketAddrV4, usize)>,
+    /// What the interface's DHCP server does, when they were decided.
+    mode: DhcpMode,
 }
 
 impl Batch {
@@ -51,6 +51,7 @@ impl Batch {
         Self {
             buffer: vec![0; BATCH * MESSAGE_MAX],
             messages: Vec::with_capacity(BATCH),
+            mode: DhcpMode::Off,
         }
     }
 
@@ -82,15 +83,9 @@ impl Batch {
 
 impl DhcpServer {
     pub(crate) fn new(context: Arc<Context>, outlet: Outlet) -> Self {
-        let subnets = {
-            let responder = context.responder();
-            let subnets = responder.config().subnets.iter();
-            subnets.map(ToString::to_string).collect()
-        };
         Self {
             leases: context.lease_queue(),
             outlet: Arc::new(outlet),
-            subnets,
             context,
         }
     }
@@ -121,9 +116,10 @@ impl DhcpServer {
                     return;
                 }
             }
-            self.decide(&batch, &mut outcomes);
+            self.decide(&mut batch, &mut outcomes);
             let asked = batch.datagrams(self.context.config.interface);
             for (outcome, asked) in outcomes.drain(..).zip(asked) {
+                self.count(&outcome, batch.mode);
                 self.act(outcome, &asked);
             }
             batch.messages.clear();
@@ -140,12 +136,24 @@ impl DhcpServer {
     }
 
     /// Decides about a whole batch under one lock.
-    fn decide(&self, batch: &Batch, outcomes: &mut Vec<Outcome>) {
+    fn decide(&self, batch: &mut Batch, outcomes: &mut Vec<Outcome>) {
         let now = self.context.now();
         let mut responder = self.context.responder();
         responder.poll(now);
+        let here = self.context.config.interface.0;
+        let here = responder.config().interfaces.get(here);
+        batch.mode = here.map_or(DhcpMode::Off, |here| here.mode);
         for datagram in batch.datagrams(self.context.config.interface) {
             outcomes.push(responder.handle(now, &datagram, &*self.context.lookup));
+        }
+    }
+
+    fn count(&self, outcome: &Outcome, mode: DhcpMode) {
+        if let (Some(metrics), Some((_, facts))) = (&self.context.metrics, &outcome.received) {
+            let answer = outcome.reply.as_ref();
+            let answer = answer.map_or("none", |reply| &*reply.facts.message);
+            let message = &facts.message;
+            metrics.dhcp("dhcp", message, &facts.loader, mode.as_str(), answer);
         }
     }
 
@@ -172,6 +180,14 @@ impl DhcpServer {
         let Some(reply) = outcome.reply else {
             return;
         };
+        let begins = matches!(reply.facts.message.as_str(), "offer" | "ack")
+            && outcome.grant.is_none()
+            && outcome.loader != Some(Loader::Os);
+        // What would begin now would break off at once. A machine that has an address keeps it.
+        if begins && context.stopping() {
+            let why = "the server stops, and another may answer";
+            return context.dropped_as("dhcp", "stopping", mac, why);
+        }
         let leaving = Leaving {
             context: Arc::clone(context),
             outlet: Arc::clone(&self.outlet),
@@ -192,7 +208,7 @@ impl DhcpServer {
         let lease = LeaseGrant {
             ip: grant.ip.into(),
             mac: grant.mac,
-            subnet: self.subnet(grant.subnet.0),
+            subnet: self.subnet(grant.ip),
             ends: micros(grant.ends),
             at: micros(self.context.now()),
             client: None,
@@ -201,8 +217,12 @@ impl DhcpServer {
         leases.grant(vec![lease], Box::new(done));
     }
 
-    fn subnet(&self, id: usize) -> String {
-        self.subnets.get(id).cloned().unwrap_or_default()
+    /// The subnet as the store names it. It is found by the address: its number may be another's by now.
+    fn subnet(&self, ip: std::net::Ipv4Addr) -> String {
+        let responder = self.context.responder();
+        let mut subnets = responder.config().subnets.iter();
+        let subnet = subnets.find(|subnet| subnet.contains(ip));
+        subnet.map(ToString::to_string).unwrap_or_default()
     }
 
     fn end(&self, ended: &Ended) {

@@ -101,20 +101,13 @@ pub(crate) struct Dhcp6Server {
     socket: Arc<UdpSocket>,
     /// The way to the lease writer; without it every reply leaves at once.
     leases: Option<LeaseQueue>,
-    /// The subnets as the store names them.
-    subnets: Vec<String>,
 }
 
 impl Dhcp6Server {
     pub(crate) fn new(context: Arc<Context>, socket: UdpSocket) -> Self {
-        let subnets = context.responder6().as_ref().map(|responder| {
-            let subnets = responder.config().subnets.iter();
-            subnets.map(ToString::to_string).collect()
-        });
         Self {
             leases: context.lease_queue(),
             socket: Arc::new(socket),
-            subnets: subnets.unwrap_or_default(),
             context,
         }
     }
@@ -160,6 +153,11 @@ impl Dhcp6Server {
 
     fn act(&self, outcome: Outcome) {
         let context = &self.context;
+        if let (Some(metrics), Some((_, facts))) = (&context.metrics, &outcome.received) {
+            let answer = outcome.reply.as_ref();
+            let answer = answer.map_or("none", |reply| &*reply.facts.message);
+            metrics.dhcp("dhcp6", &facts.message, &facts.loader, "full", answer);
+        }
         let mac = outcome.received.as_ref().map(|(mac, _)| *mac);
         let told = context.plain_clients || outcome.loader != Some(Loader::Os);
         if let Some((mac, facts)) = outcome.received
@@ -199,11 +197,7 @@ impl Dhcp6Server {
         let lease = |grant: &Grant| LeaseGrant {
             ip: grant.ip.into(),
             mac: grant.mac,
-            subnet: self
-                .subnets
-                .get(grant.subnet.0)
-                .cloned()
-                .unwrap_or_default(),
+            subnet: self.subnet(grant.ip),
             ends: micros(grant.ends),
             at,
             client: Some(grant.client.clone()),
@@ -211,6 +205,15 @@ impl Dhcp6Server {
         let written = grants.iter().map(lease).collect();
         let done = move |outcome| leaving.written(grants, outcome);
         leases.grant(written, Box::new(done));
+    }
+
+    /// The subnet as the store names it. It is found by the address: its number may be another's by now.
+    fn subnet(&self, ip: Ipv6Addr) -> String {
+        let responder = self.context.responder6();
+        let config = responder.as_ref().map(Responder::config);
+        let mut subnets = config.into_iter().flat_map(|config| &config.subnets);
+        let subnet = subnets.find(|subnet| subnet.contains(ip));
+        subnet.map(ToString::to_string).unwrap_or_default()
     }
 
     fn end(&self, ended: &Ended) {

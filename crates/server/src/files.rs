@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use rustix::fs::Advice;
+use rustix::fs::{Advice, CWD, FsWord, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 /// Distance between the bytes that are looked for in the page cache. The kernel reads ahead at least as far.
@@ -17,6 +17,18 @@ const PROBED: usize = 128 << 10;
 const AHEAD: u64 = 4 << 20;
 /// Bytes copied at once, on the stack of whoever copies.
 const COPIED: usize = 16 << 10;
+
+/// Kinds of file systems that are on this host's own disks or memory, as `statfs(2)` numbers them: ext2 to ext4, XFS, Btrfs,
+/// tmpfs, F2FS, SquashFS, EROFS. A server somewhere else may be asked for each opening, and may not answer.
+const LOCAL: [FsWord; 7] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0xf2f5_2010,
+    0x7371_7368,
+    0xe0f5_e1e2,
+];
 
 /// An open file that is given out, or one that was made for whoever asked. What is read of it may differ from its
 /// content in one bit, where a fault asks for it.
@@ -38,6 +50,9 @@ enum Content {
 impl ServedFile {
     /// Opens a regular file. Directories, pipes and devices are refused before they are opened.
     pub(crate) async fn open(path: &Path, corrupt: bool) -> io::Result<Self> {
+        if is_at_hand(path) {
+            return Self::open_now(path, corrupt);
+        }
         let path = path.to_owned();
         blocking(move || Self::open_now(&path, corrupt)).await
     }
@@ -188,6 +203,14 @@ impl ServedFile {
     }
 }
 
+/// Whether a file can be opened without waiting: the kernel has all of its path in memory, and nobody else to ask.
+fn is_at_hand(path: &Path) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let seen = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED);
+    let system = seen.and_then(|seen| rustix::fs::fstatfs(&seen));
+    system.is_ok_and(|system| LOCAL.contains(&system.f_type))
+}
+
 /// Where the flipped bit is.
 fn corrupt_at(corrupt: bool, size: u64) -> Option<u64> {
     (corrupt && size > 0).then_some(size / 2)
@@ -240,6 +263,15 @@ mod tests {
         drop(ours);
         theirs.read_to_end(&mut got).unwrap();
         got
+    }
+
+    #[test]
+    fn only_what_is_there_is_at_hand() {
+        let (named, _served) = file(b"here", false);
+        assert!(is_at_hand(named.path()), "it was opened a moment ago");
+        assert!(!is_at_hand(&named.path().join("none")));
+        // A file system that is none of this host's disks.
+        assert!(!is_at_hand(Path::new("/proc/self/status")));
     }
 
     #[test]

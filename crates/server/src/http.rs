@@ -139,7 +139,6 @@ impl Asked<'_> {
 /// Accepts connections until it is stopped.
 pub(crate) async fn run(context: Arc<Context>, listener: TcpListener) {
     let router = router(&context);
-    let limits = context.config.limits;
     let mut open = JoinSet::new();
     let mut peers: HashMap<Id, IpAddr> = HashMap::new();
     let mut by_peer: HashMap<IpAddr, usize> = HashMap::new();
@@ -147,9 +146,11 @@ pub(crate) async fn run(context: Arc<Context>, listener: TcpListener) {
     let mut exhausted = false;
     loop {
         tokio::select! {
+            () = context.closing() => break,
             accepted = listener.accept(), if !exhausted => match accepted {
                 Ok((stream, peer)) => {
                     let count = by_peer.get(&peer.ip()).copied().unwrap_or_default();
+                    let limits = context.limits();
                     if open.len() >= limits.http_connections
                         || count >= limits.http_connections_per_client
                     {
@@ -181,6 +182,8 @@ pub(crate) async fn run(context: Arc<Context>, listener: TcpListener) {
             }
         }
     }
+    drop(listener);
+    while open.join_next().await.is_some() {}
 }
 
 fn out_of_files(errno: i32) -> bool {
@@ -194,5 +197,10 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
 ) -> impl Future<Output = ()> + use<> {
-    connection::serve(Arc::clone(context), router.clone(), stream, peer.ip())
+    let open = context.metrics.as_ref().map(|metrics| metrics.connection());
+    let served = connection::serve(Arc::clone(context), router.clone(), stream, peer.ip());
+    async move {
+        let _open = open;
+        served.await;
+    }
 }

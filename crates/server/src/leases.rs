@@ -1,6 +1,7 @@
 //! The lease writer: a thread that makes leases durable before their ACKs leave, as many at once as have come in.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -71,12 +72,20 @@ enum Job {
 
 /// A way to the lease writer. The writer ends when the last of them is gone and all that came in is written.
 #[derive(Clone)]
-pub(crate) struct LeaseQueue(SyncSender<Job>);
+pub(crate) struct LeaseQueue {
+    jobs: SyncSender<Job>,
+    waiting: Arc<AtomicU64>,
+}
 
 impl LeaseQueue {
     /// Writes grants, then calls `done`.
     pub(crate) fn grant(&self, grants: Vec<LeaseGrant>, done: Done) {
-        let sent = self.0.try_send(Job::Grant { grants, done });
+        // Counted before, so that it never is taken first.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = self.jobs.try_send(Job::Grant { grants, done });
+        if sent.is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         match sent {
             Ok(()) => {}
             Err(TrySendError::Full(job)) => job.fail(NotWritten::Behind),
@@ -87,8 +96,12 @@ impl LeaseQueue {
     /// Writes the end of a lease. Where the queue is full the lease is kept until its time: nobody is told otherwise.
     /// Whether it will be written.
     pub(crate) fn end(&self, end: LeaseEnd) -> Result<(), NotWritten> {
-        let sent = self.0.try_send(Job::End(end));
-        sent.map_err(|_| NotWritten::Behind)
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = self.jobs.try_send(Job::End(end));
+        sent.map_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            NotWritten::Behind
+        })
     }
 
     /// Has the end of a lease written; one that cannot be is counted as a dropped message of that service.
@@ -114,6 +127,7 @@ type Trouble = Arc<Mutex<Option<String>>>;
 /// The thread and a way to it.
 pub(crate) struct LeaseWriter {
     trouble: Trouble,
+    waiting: Arc<AtomicU64>,
     queue: Mutex<Option<LeaseQueue>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -123,10 +137,12 @@ impl LeaseWriter {
     pub(crate) fn start(store: Arc<dyn Store>, sink: EventSink) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
         let trouble = Trouble::default();
+        let waiting = Arc::<AtomicU64>::default();
         let writing = Writing {
             store,
             sink,
             trouble: Arc::clone(&trouble),
+            waiting: Arc::clone(&waiting),
             failing: false,
         };
         let thread = std::thread::Builder::new()
@@ -134,7 +150,11 @@ impl LeaseWriter {
             .spawn(move || writing.run(&receiver))?;
         Ok(Self {
             trouble,
-            queue: Mutex::new(Some(LeaseQueue(sender))),
+            queue: Mutex::new(Some(LeaseQueue {
+                jobs: sender,
+                waiting: Arc::clone(&waiting),
+            })),
+            waiting,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -143,6 +163,11 @@ impl LeaseWriter {
     pub(crate) fn queue(&self) -> Option<LeaseQueue> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.clone()
+    }
+
+    /// Messages that wait to be written.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// What the storage said when leases could last not be written, where none was written since.
@@ -177,6 +202,7 @@ struct Writing {
     store: Arc<dyn Store>,
     sink: EventSink,
     trouble: Trouble,
+    waiting: Arc<AtomicU64>,
     /// Whether the storage failed when it was last used.
     failing: bool,
 }
@@ -188,6 +214,7 @@ impl Writing {
         while let Ok(first) = jobs.recv() {
             let mut next = Some(first);
             while let Some(job) = next {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
                 match job {
                     Job::Grant { grants: more, done } => {
                         waiting.push((more.len(), done));

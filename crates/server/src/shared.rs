@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bootgate_api::Lease;
 use bootgate_events::{AttemptId, EventKind, MacAddr};
 use bootgate_netboot::Time;
 use bootgate_netboot::dhcp::{InterfaceId, LeaseEntry, Responder};
@@ -18,6 +19,7 @@ use crate::desk::Desk;
 use crate::dhcp::{ServerName, Sightings};
 use crate::drops::{Dropped, Drops};
 use crate::leases::{LeaseQueue, LeaseWriter};
+use crate::metrics::Metrics;
 use crate::{Artifacts, EventSink, Fact, Machines, StartError};
 
 /// Tells the DHCP server what a machine may boot.
@@ -39,6 +41,8 @@ pub struct SharedParts {
     pub artifacts: Arc<Artifacts>,
     /// Takes what happens.
     pub sink: EventSink,
+    /// Counts for who watches; `None`: nothing is counted.
+    pub(crate) metrics: Option<Arc<Metrics>>,
     /// Whether DHCP messages of clients that are no boot loaders are told as events. A lab's network has more of
     /// them than anybody wants to read.
     pub plain_clients: bool,
@@ -59,6 +63,7 @@ impl SharedParts {
             machines,
             artifacts: Arc::default(),
             sink,
+            metrics: None,
             plain_clients: true,
             leases: None,
             clock: Clock::start(),
@@ -72,18 +77,7 @@ impl SharedParts {
     /// The store cannot be read, or the system has no thread left.
     pub fn keep_leases(&mut self, store: Arc<dyn Store>) -> Result<(), StartError> {
         let kept = store.leases().map_err(StartError::Store)?;
-        let entries = kept.iter().filter_map(|lease| {
-            let IpAddr::V4(ip) = lease.ip else {
-                return None;
-            };
-            Some(LeaseEntry {
-                ip,
-                mac: lease.mac,
-                state: lease.state,
-                ends: Time::from_micros(lease.ends.0),
-            })
-        });
-        self.responder.restore(self.clock.now(), entries);
+        self.responder.restore(self.clock.now(), entries(&kept));
         if let Some(responder) = &mut self.responder6 {
             responder.restore(self.clock.now(), crate::dhcp6::entries(&kept));
         }
@@ -93,6 +87,21 @@ impl SharedParts {
     }
 }
 
+/// The DHCPv4 leases among those that the store has.
+pub(crate) fn entries(kept: &[Lease]) -> impl Iterator<Item = LeaseEntry> {
+    kept.iter().filter_map(|lease| {
+        let IpAddr::V4(ip) = lease.ip else {
+            return None;
+        };
+        Some(LeaseEntry {
+            ip,
+            mac: lease.mac,
+            state: lease.state,
+            ends: Time::from_micros(lease.ends.0),
+        })
+    })
+}
+
 /// What the servers of all interfaces share.
 pub struct Shared {
     pub(crate) machines: Arc<Machines>,
@@ -100,6 +109,7 @@ pub struct Shared {
     pub(crate) desk: Arc<dyn Desk>,
     pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) plain_clients: bool,
+    pub(crate) metrics: Option<Arc<Metrics>>,
     sink: EventSink,
     responder: Mutex<Responder>,
     responder6: Mutex<Option<dhcp6::Responder>>,
@@ -108,6 +118,9 @@ pub struct Shared {
     drops: Mutex<Drops>,
     sightings: Mutex<Sightings>,
     leases: Option<LeaseWriter>,
+    /// Transfers that began and have not ended.
+    open_transfers: AtomicU64,
+    stopping: AtomicBool,
 }
 
 impl Shared {
@@ -120,6 +133,7 @@ impl Shared {
             desk: parts.desk,
             artifacts: parts.artifacts,
             plain_clients: parts.plain_clients,
+            metrics: parts.metrics,
             sink: parts.sink,
             responder: Mutex::new(parts.responder),
             responder6: Mutex::new(parts.responder6),
@@ -128,6 +142,8 @@ impl Shared {
             drops: Mutex::default(),
             sightings: Mutex::default(),
             leases: parts.leases,
+            open_transfers: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
         })
     }
 
@@ -157,6 +173,29 @@ impl Shared {
         (self.sink)(Fact { mac, attempt, kind });
     }
 
+    /// Transfers that are under way.
+    #[must_use]
+    pub fn open_transfers(&self) -> u64 {
+        self.open_transfers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn transfer_begins(&self) {
+        self.open_transfers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn transfer_ends(&self) {
+        self.open_transfers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// From now on boot loaders that begin are not answered.
+    pub(crate) fn stop_taking(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn next_transfer(&self) -> u64 {
         self.transfers.fetch_add(1, Ordering::Relaxed)
     }
@@ -178,6 +217,12 @@ impl Shared {
         let attempt = dropped.mac.and_then(|mac| self.desk.attempt(&mac));
         let kind = EventKind::PacketDropped { service, reason };
         self.emit(dropped.mac, attempt, kind);
+    }
+
+    /// Leases that wait to be written.
+    pub(crate) fn waiting_leases(&self) -> u64 {
+        let waiting = self.leases.as_ref().map(LeaseWriter::waiting);
+        waiting.unwrap_or_default()
     }
 
     /// The way to the lease writer, where leases are kept.

@@ -103,6 +103,7 @@ impl TftpServer {
         let mut errors = 0;
         loop {
             tokio::select! {
+                () = port.context.closing() => break,
                 received = port.socket.recv_from(&mut buffer) => match received {
                     Ok((len, peer)) => {
                         errors = 0;
@@ -123,6 +124,13 @@ impl TftpServer {
                     self.forget(id);
                 }
             }
+        }
+        // Nobody reads for transfers that have no socket of their own: they end with this.
+        while !port.context.config.tftp_single_port
+            && let Some(ended) = self.running.join_next_with_id().await
+        {
+            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            self.forget(id);
         }
     }
 
@@ -224,7 +232,7 @@ impl TftpServer {
     /// answered goes, for a client with a lease even a young one without: requests with forged senders must not keep
     /// out a client that is there.
     fn make_room(&mut self, peer: SocketAddr, known: bool) -> bool {
-        let limits = &self.port.context.config.limits;
+        let limits = self.port.context.limits();
         let same = self.by_peer.keys().filter(|other| other.ip() == peer.ip());
         if same.count() >= limits.tftp_transfers_per_client {
             return false;

@@ -8,6 +8,7 @@ use bootgate_events::{ArtifactRole, AttemptId, EventKind, MacAddr, Protocol};
 use tokio::time::Instant;
 
 use crate::context::Context;
+use crate::metrics::Transferring;
 
 /// Shortest time between two progress events of one transfer.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -32,13 +33,17 @@ pub(crate) struct TransferEvents {
     id: u64,
     role: ArtifactRole,
     path: String,
+    protocol: Protocol,
     bytes: u64,
     told: Instant,
     ended: bool,
+    counted: Option<Transferring>,
 }
 
 impl TransferEvents {
     pub(crate) fn start(context: &Arc<Context>, sending: Sending<'_>) -> Self {
+        context.transfer_begins();
+        let counted = context.metrics.as_ref();
         let attempt = sending.mac.and_then(|mac| context.desk.attempt(&mac));
         let events = Self {
             context: Arc::clone(context),
@@ -47,9 +52,11 @@ impl TransferEvents {
             id: context.next_transfer(),
             role: sending.role,
             path: sending.path.to_owned(),
+            protocol: sending.protocol,
             bytes: 0,
             told: Instant::now(),
             ended: false,
+            counted: counted.map(|metrics| metrics.transfer(sending.protocol)),
         };
         events.emit(EventKind::TransferStarted {
             id: events.id,
@@ -68,6 +75,9 @@ impl TransferEvents {
         if bytes == self.bytes {
             return;
         }
+        if let Some(counted) = &self.counted {
+            counted.bytes(bytes.saturating_sub(self.bytes));
+        }
         self.bytes = bytes;
         if self.told.elapsed() >= PROGRESS_EVERY {
             self.told = Instant::now();
@@ -78,6 +88,7 @@ impl TransferEvents {
 
     pub(crate) fn completed(mut self) {
         self.ended = true;
+        self.count("completed");
         self.emit(EventKind::TransferCompleted {
             id: self.id,
             role: self.role,
@@ -92,6 +103,7 @@ impl TransferEvents {
 
     fn abort(&mut self, reason: String, benign: bool) {
         self.ended = true;
+        self.count(if benign { "left" } else { "aborted" });
         self.emit(EventKind::TransferAborted {
             id: self.id,
             role: self.role,
@@ -100,6 +112,12 @@ impl TransferEvents {
             reason,
             benign,
         });
+    }
+
+    fn count(&self, result: &str) {
+        if let Some(metrics) = &self.context.metrics {
+            metrics.transferred(self.protocol, result);
+        }
     }
 
     fn emit(&self, kind: EventKind) {
@@ -112,5 +130,6 @@ impl Drop for TransferEvents {
         if !self.ended {
             self.abort("the server ended it".to_owned(), false);
         }
+        self.context.transfer_ends();
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Format;
+use super::{Format, Network};
 
 /// Which server is asked, and how its answer is printed.
 #[derive(Debug, Args)]
@@ -17,6 +17,8 @@ pub(crate) struct Reach {
         default_value = "/var/lib/bootgate"
     )]
     pub(crate) state: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: Network,
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

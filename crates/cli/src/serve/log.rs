@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bootgate_events::{AttemptId, Event, EventKind, Stage, Verdict};
 use bootgate_report::words::{harmless, took};
+
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::args::Format;
 
@@ -15,7 +18,7 @@ const ATTEMPTS_MAX: usize = 10_000;
 /// Writes what happens.
 pub(super) struct Log {
     format: Format,
-    /// By which name each attempt's machine goes: its own, else its hardware address.
+    /// By which name each attempt's machine goes: its own, else its hardware address, which it is always for programs.
     machines: HashMap<AttemptId, String>,
 }
 
@@ -30,12 +33,53 @@ impl Log {
     /// Writes an event: every one as JSON, for people those that move an attempt on or need a look.
     pub(super) fn event(&mut self, attempt: &AttemptId, event: &Event) {
         if self.format == Format::Json {
-            if let Ok(text) = serde_json::to_string(event) {
-                crate::exit::say(&text);
+            if let Some(value) = self.value(attempt, event) {
+                crate::exit::say(&value.to_string());
             }
         } else if let Some((who, text)) = self.told(attempt, event) {
             line(&who, &text);
         }
+    }
+
+    /// The event with what every line for programs has: time, level, and the machine.
+    fn value(&mut self, attempt: &AttemptId, event: &Event) -> Option<serde_json::Value> {
+        let mut value = serde_json::to_value(event).ok()?;
+        let kind = event.kind();
+        if let Some(EventKind::AttemptOpened { mac, .. }) = kind {
+            self.keep(attempt, mac.to_string());
+        }
+        let level = match kind {
+            Some(
+                EventKind::ServerFailed { .. }
+                | EventKind::InfraFailed { .. }
+                | EventKind::AgentFailed { .. }
+                | EventKind::BootRefused { .. }
+                | EventKind::RequestRefused { .. }
+                | EventKind::DeadlineExpired { .. }
+                | EventKind::StaleCallback { .. },
+            ) => "warn",
+            _ => "info",
+        };
+        let micros = i64::try_from(event.wall_us).unwrap_or(i64::MAX);
+        let time = jiff::Timestamp::from_microsecond(micros).ok()?.to_string();
+        let line = value.as_object_mut()?;
+        line.insert("time".to_owned(), time.into());
+        line.insert("level".to_owned(), level.into());
+        line.insert("part".to_owned(), "attempt".into());
+        if let Some(mac) = self.machines.get(attempt) {
+            line.entry("mac").or_insert_with(|| mac.clone().into());
+        }
+        if matches!(kind, Some(EventKind::RunFinished { .. })) {
+            self.machines.remove(attempt);
+        }
+        Some(value)
+    }
+
+    fn keep(&mut self, attempt: &AttemptId, machine: String) {
+        if self.machines.len() >= ATTEMPTS_MAX {
+            self.machines.clear();
+        }
+        self.machines.insert(attempt.clone(), machine);
     }
 
     /// Who it is about, and what it is for people.
@@ -45,10 +89,7 @@ impl Log {
         if let Some(target) = &event.target
             && !self.machines.contains_key(attempt)
         {
-            if self.machines.len() >= ATTEMPTS_MAX {
-                self.machines.clear();
-            }
-            self.machines.insert(attempt.clone(), target.to_string());
+            self.keep(attempt, target.to_string());
         }
         let who = match self.machines.get(attempt) {
             Some(machine) => harmless(machine),
@@ -67,8 +108,18 @@ impl Log {
         Some((who, text))
     }
 
+    /// Writes what was received. Whether there may be more.
+    pub(super) fn take(&mut self, received: Result<(AttemptId, Event), RecvError>) -> bool {
+        match received {
+            Ok((attempt, event)) => self.event(&attempt, &event),
+            Err(RecvError::Lagged(count)) => self.missed(count),
+            Err(RecvError::Closed) => return false,
+        }
+        true
+    }
+
     /// Says that events went by unseen.
-    pub(super) fn missed(&self, count: u64) {
+    fn missed(&self, count: u64) {
         line(
             "server",
             &format!("{count} events were too fast to be shown; the attempts have them"),
@@ -76,14 +127,58 @@ impl Log {
     }
 }
 
-/// A line on standard error, with the time of day (UTC).
+/// Whether lines are for programs; for people where nobody said so.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Lines are for these from now on.
+pub(super) fn is_for(format: Format) {
+    JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+/// What a part of the server says: `part` is its module.
+pub(super) fn said(level: tracing::Level, part: &str, text: &str) {
+    if JSON.load(Ordering::Relaxed) {
+        return json(level.as_str(), part, text);
+    }
+    let who = match level {
+        tracing::Level::ERROR => "error",
+        tracing::Level::WARN => "warning",
+        tracing::Level::INFO => "info",
+        _ => "debug",
+    };
+    plain(who, text);
+}
+
+/// What the server as a whole says, on standard error.
 pub(super) fn line(who: &str, text: &str) {
+    if JSON.load(Ordering::Relaxed) {
+        let level = if who == "warning" { "WARN" } else { "INFO" };
+        return json(level, who, text);
+    }
+    plain(who, text);
+}
+
+/// A line for programs: one JSON value.
+fn json(level: &str, part: &str, text: &str) {
+    let value = serde_json::json!({
+        "time": jiff::Timestamp::now().to_string(),
+        "level": level.to_lowercase(),
+        "part": part,
+        "message": text,
+    });
+    // Where standard error is gone, there is nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{value}");
+}
+
+/// A line for people, with the time of day (UTC).
+fn plain(who: &str, text: &str) {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let day = since.as_secs() % 86_400;
     let (hour, minute, second) = (day / 3600, day / 60 % 60, day % 60);
-    // Where standard error is gone, there is nobody to tell.
+    // A part of the server may have been told a text by a stranger.
+    let text = harmless(text);
     let _ = writeln!(
         std::io::stderr().lock(),
         "{hour:02}:{minute:02}:{second:02}  {who:<17}  {text}"

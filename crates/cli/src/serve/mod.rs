@@ -1,12 +1,15 @@
 //! `bootgate serve`.
 
 mod config;
+mod door;
 pub(crate) mod holders;
 mod log;
 mod others;
 mod resolve;
 mod run;
+mod running;
 mod settings;
+mod systemd;
 mod table;
 mod warnings;
 
@@ -49,7 +52,7 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
     };
     match args.dhcp_settings {
         Some(server) => dhcp_settings(&resolved, server),
-        None => run::run(&settings, resolved, args.format),
+        None => run::run(&path, settings, resolved, args.format),
     }
 }
 

@@ -1,41 +1,38 @@
 //! The server, from start to stop.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bootgate_harness::InterfaceSockets;
 use bootgate_netboot::dhcp::DhcpMode;
 use bootgate_server::control::{Control, ControlServer, Names};
-use bootgate_server::lab::{LabConfig, LabServer};
-use bootgate_server::{SocketSource, StartError};
+use bootgate_server::lab::{Lab, LabConfig, LabServer};
+use bootgate_server::{MetricsServer, StartError, monitor_router};
 use bootgate_store::sqlite::Sqlite;
 use bootgate_store::{Store, StoreError};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::broadcast::error::RecvError;
 
 use super::config::{STATE, Settings};
 use super::log::{self, Log};
 use super::resolve::{Resolved, Unusable};
-use super::{holders, others, table, warnings};
+use super::running::{self, Running, STOP, Signals};
+use super::{door, holders, others, systemd, table, warnings};
 use crate::args::Format;
 use crate::exit::{self, INFRA};
 
-/// Longest time for everything to be put away.
-const STOP: Duration = Duration::from_secs(15);
-
 /// Serves until SIGINT or SIGTERM. Two threads are enough: what waits for the disk has threads of its own.
-pub(super) fn run(settings: &Settings, resolved: Resolved, format: Format) -> ExitCode {
-    warnings::Warnings::install();
+pub(super) fn run(path: &Path, settings: Settings, resolved: Resolved, format: Format) -> ExitCode {
+    log::is_for(format);
+    warnings::Warnings::install(&settings.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build();
     let code = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(Box::pin(serve(settings, resolved, format)));
+            let code = runtime.block_on(Box::pin(serve(path, settings, resolved, format)));
             runtime.shutdown_timeout(STOP);
             code
         }
@@ -51,7 +48,8 @@ pub(super) fn run(settings: &Settings, resolved: Resolved, format: Format) -> Ex
 }
 
 async fn serve(
-    settings: &Settings,
+    path: &Path,
+    settings: Settings,
     resolved: Resolved,
     format: Format,
 ) -> Result<ExitCode, Unusable> {
@@ -59,20 +57,35 @@ async fn serve(
     // From here on a signal is not lost, however early it comes.
     let mut signals = Signals::new()?;
     let store = open(&settings.state)?;
+    let accounts = door::accounts(&settings.state)?;
+    let everywhere = |_: &str| true;
     tokio::select! {
-        alone = alone(settings, &lab, &store) => alone?,
-        () = signals.next() => return Ok(ExitCode::SUCCESS),
+        alone = alone_on(&settings, &lab, &store, &everywhere) => alone?,
+        () = signals.stop() => return Ok(ExitCode::SUCCESS),
     }
-    let sockets = hosts
-        .into_iter()
-        .map(|host| Arc::new(InterfaceSockets::new(host)) as Arc<dyn SocketSource>)
-        .collect();
-    let server = LabServer::start(lab.clone(), store, sockets).await;
+    let server = LabServer::start(lab.clone(), Arc::clone(&store), running::sockets(hosts)).await;
     let server = server.map_err(|error| not_started(&error))?;
-    let mut events = server.control().subscribe();
+    let events = server.control().subscribe();
+    let (reloader, orders) = running::reloader();
     let control = Control::running(server.control(), Names::of(&lab))
         .with_waker(Arc::new(crate::wol::wake))
+        .with_accounts(Arc::clone(&accounts))
+        .with_reloader(reloader)
         .router();
+    let watched = match watched(&settings.metrics, &server.control()).await {
+        Ok(watched) => watched,
+        Err(unusable) => {
+            server.stop().await;
+            return Err(unusable);
+        }
+    };
+    let door = match door::open(&settings, Arc::clone(&accounts), control.clone()).await {
+        Ok(door) => door,
+        Err(unusable) => {
+            server.stop().await;
+            return Err(unusable);
+        }
+    };
     let control = match ControlServer::start(&settings.state, control) {
         Ok(control) => control,
         Err(error) => {
@@ -84,30 +97,66 @@ async fn serve(
             });
         }
     };
-    say_ready(settings, &lab, &notes, format);
-    let mut log = Log::new(format);
-    loop {
-        tokio::select! {
-            () = signals.next() => break,
-            event = events.recv() => match event {
-                Ok((attempt, event)) => log.event(&attempt, &event),
-                Err(RecvError::Lagged(count)) => log.missed(count),
-                Err(RecvError::Closed) => break,
-            },
-        }
+    let mut notes = notes;
+    for address in watched.keys() {
+        notes.push(format!("metrics on http://{address}/metrics"));
     }
-    log::line("server", "stopping");
-    let stopped = async {
-        control.stop().await;
-        server.stop().await;
+    if let Some(door) = &door {
+        notes.extend(door::said(&settings, door.addresses()));
+        notes.extend(door::nobody(&accounts).map(str::to_owned));
+    }
+    say_ready(&settings, &lab, &notes, format);
+    let watchdog = running::watchdog(server.control());
+    systemd::ready("serving");
+    // What the file's paths begin at must not change with the working folder.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let running = Running {
+        path,
+        settings,
+        store,
+        server,
+        control,
+        door,
+        watched,
+        events,
+        orders,
+        signals,
+        log: Log::new(format),
     };
-    tokio::select! {
-        stopped = tokio::time::timeout(STOP, stopped) => if stopped.is_err() {
-            log::line("server", "not everything was put away in time; nothing that was acknowledged is lost");
-        },
-        () = signals.next() => return Ok(ExitCode::from(130)),
+    let code = running.serve().await;
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// Offers metrics on all of these addresses.
+pub(super) async fn watched(
+    addresses: &[SocketAddr],
+    lab: &Arc<Lab>,
+) -> Result<BTreeMap<SocketAddr, MetricsServer>, Unusable> {
+    let mut all = BTreeMap::new();
+    for address in addresses {
+        let router = monitor_router(Arc::clone(lab));
+        let server = MetricsServer::start(*address, router).await;
+        let server = server.map_err(|error| {
+            let hint = match holders::holders(address.port(), true).as_slice() {
+                [] => {
+                    "name an address of this host with a free port in [metrics] listen".to_owned()
+                }
+                some => {
+                    let some = some.join(" and ");
+                    format!("{some} has the port: name another one in [metrics] listen")
+                }
+            };
+            Unusable {
+                error: format!("offer metrics on `{address}`: {error}"),
+                hint,
+            }
+        })?;
+        all.insert(*address, server);
+    }
+    Ok(all)
 }
 
 /// Opens the state, which belongs to this process alone from now on.
@@ -143,19 +192,23 @@ fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
-/// Makes sure that nobody else gives out addresses where this server is about to begin with it.
-async fn alone(
+/// Makes sure that nobody else gives out addresses where this server is about to begin with it: on the interfaces for
+/// which `begins` says so.
+pub(super) async fn alone_on(
     settings: &Settings,
     lab: &LabConfig,
     store: &Arc<dyn Store>,
+    begins: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<(), Unusable> {
     let strange = others::strange_segments(settings, lab, &**store).map_err(|error| Unusable {
         error: error.to_string(),
         hint: String::new(),
     })?;
-    let proxies = settings
-        .interfaces
-        .iter()
+    let strange: Vec<String> = strange.into_iter().filter(|name| begins(name)).collect();
+    let beginning = settings.interfaces.iter();
+    let beginning = beginning.filter(|interface| begins(&interface.name));
+    let proxies = beginning
+        .clone()
         .filter(|interface| interface.dhcp == DhcpMode::Proxy);
     let proxies: Vec<String> = proxies.map(|interface| interface.name.clone()).collect();
     if !proxies.is_empty() {
@@ -168,10 +221,7 @@ async fn alone(
         });
     }
     // Elsewhere the answers are only told, by who listens for them on each interface.
-    let rest = settings
-        .interfaces
-        .iter()
-        .filter(|interface| interface.dhcp == DhcpMode::Full);
+    let rest = beginning.filter(|interface| interface.dhcp == DhcpMode::Full);
     let rest: Vec<String> = rest
         .map(|interface| interface.name.clone())
         .filter(|name| !strange.contains(name))
@@ -212,7 +262,7 @@ fn aside(look: impl FnOnce() + Send + 'static) {
     std::thread::spawn(look);
 }
 
-fn not_started(error: &StartError) -> Unusable {
+pub(super) fn not_started(error: &StartError) -> Unusable {
     let hint = match error {
         StartError::PortTaken { service, address } => taken(service, address.port()),
         StartError::Socket { source, .. }
@@ -263,30 +313,4 @@ fn say_ready(settings: &Settings, lab: &LabConfig, notes: &[String], format: For
     exit::say(&format!(
         "state in {state}; see machines appear with: {elsewhere}bootgate machine list"
     ));
-}
-
-/// The signals that end the server.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Unusable> {
-        let failed = |error: std::io::Error| Unusable {
-            error: format!("listen for signals: {error}"),
-            hint: String::new(),
-        };
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

@@ -312,6 +312,14 @@ impl Program {
         }
     }
 
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = self.child.wait().expect("it ends");
+        let rest = self.lines.iter().flat_map(|line| [line, "\n".to_owned()]);
+        self.said.extend(rest.collect::<Vec<_>>());
+        status
+    }
+
     /// Ends it with a signal, and waits for it.
     pub fn stop(mut self, signal: &str) -> (ExitStatus, String) {
         sh(&format!("kill -{signal} {}", self.child.id()));

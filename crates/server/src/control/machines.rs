@@ -61,7 +61,7 @@ pub(super) async fn set(
     Body(update): Body<MachineUpdate>,
 ) -> Result<Json<Machine>, Refusal> {
     blocking(control, move |control| {
-        let change = mode::change(update, control.names.as_ref())?;
+        let change = mode::change(update, control.names().as_ref())?;
         let mac = control.mac_of_a_machine(&who)?;
         let set = control.set_machine(&mac, &change);
         set.map(Json).map_err(|refusal| why_not(refusal, &change))
@@ -104,8 +104,8 @@ pub(super) async fn arm(
     Body(order): Body<ArmFlash>,
 ) -> Result<Json<Machine>, Refusal> {
     blocking(control, move |control| {
-        let names = control.names.as_ref();
-        let flash = mode::flash(order.image, order.disk, order.after, names)?;
+        let names = control.names();
+        let flash = mode::flash(order.image, order.disk, order.after, names.as_ref())?;
         let mac = control.mac_of_a_machine(&who)?;
         control.arm_flash(&mac, &flash, order.always).map(Json)
     })

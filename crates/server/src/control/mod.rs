@@ -4,13 +4,16 @@
 //! calls the same router in its own process where no server runs, so that every rule has one home.
 
 mod accounts;
+mod artifacts;
 mod attempts;
 mod explain;
 mod follow;
+mod images;
 mod leases;
 mod machines;
 mod mode;
 mod problem;
+mod reload;
 mod socket;
 mod sse;
 mod state;
@@ -23,12 +26,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{delete, get, patch, post};
-use bootgate_api::control::{MachineRef, paths};
+use axum::routing::{delete, get, patch, post, put};
+use bootgate_api::artifact::paths as artifact_paths;
+use bootgate_api::control::{MachineRef, Problem, paths};
 use bootgate_api::{FlashOrder, Machine};
 use bootgate_events::MacAddr;
 use bootgate_store::{MachineChange, Store};
 
+use crate::BoxFuture;
 use crate::door::Accounts;
 use crate::lab::{Lab, LabConfig, now};
 pub(crate) use problem::{Body, Refusal};
@@ -40,6 +45,9 @@ const BODY_MAX: usize = 64 << 10;
 /// Sends magic packets for a machine to an interface's segment.
 pub type Waker = Arc<dyn Fn(&str, MacAddr) -> io::Result<()> + Send + Sync>;
 
+/// Reads the configuration again: what changed, a line for each thing, or why it was refused.
+pub type Reloader = Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, Problem>> + Send + Sync>;
+
 /// What operators may ask of.
 #[derive(Clone)]
 pub struct Control {
@@ -48,6 +56,7 @@ pub struct Control {
     names: Option<Names>,
     waker: Option<Waker>,
     accounts: Option<Arc<Accounts>>,
+    reloader: Option<Reloader>,
 }
 
 /// The names that boot modes may refer to.
@@ -83,6 +92,7 @@ impl Control {
             names: Some(names),
             waker: None,
             accounts: None,
+            reloader: None,
         }
     }
 
@@ -96,6 +106,7 @@ impl Control {
             names: None,
             waker: None,
             accounts: None,
+            reloader: None,
         }
     }
 
@@ -117,6 +128,23 @@ impl Control {
         }
     }
 
+    /// The same, and the configuration can be read again.
+    #[must_use]
+    pub fn with_reloader(self, reloader: Reloader) -> Self {
+        Self {
+            reloader: Some(reloader),
+            ..self
+        }
+    }
+
+    /// The names that boot modes may refer to now.
+    fn names(&self) -> Option<Names> {
+        match &self.lab {
+            Some(lab) => Some(lab.names()),
+            None => self.names.clone(),
+        }
+    }
+
     /// The same, with users and tokens.
     #[must_use]
     pub fn with_accounts(self, accounts: Arc<Accounts>) -> Self {
@@ -130,6 +158,11 @@ impl Control {
     pub fn router(self) -> Router {
         let machine = format!("{}/{{who}}", paths::MACHINES);
         let attempt = format!("{}/{{id}}", paths::ATTEMPTS);
+        let monitor = self
+            .lab
+            .clone()
+            .map(crate::monitor_router)
+            .unwrap_or_default();
         Router::new()
             .route(paths::MACHINES, get(machines::list))
             .route(
@@ -148,9 +181,11 @@ impl Control {
             .route(&attempt, get(attempts::show))
             .route(&format!("{attempt}/events"), get(attempts::events))
             .route(paths::EVENTS, get(attempts::all_events))
+            .merge(depot_routes())
             .route(paths::EXPLAIN, get(explain::explain))
             .route(paths::STATUS, get(state::status))
             .route(paths::BACKUP, post(state::backup))
+            .route(paths::RELOAD, post(reload::reload))
             .route(paths::OPENAPI, get(accounts::openapi))
             .route(paths::USERS, get(accounts::users).post(accounts::add_user))
             .route(
@@ -169,6 +204,7 @@ impl Control {
             .method_not_allowed_fallback(wrong_method)
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .with_state(Arc::new(self))
+            .merge(monitor)
     }
 
     /// Changes a machine: by way of the running server, so that it takes effect at once.
@@ -244,6 +280,40 @@ impl Control {
         let found = self.store.machine(&mac)?;
         found.ok_or_else(|| Refusal::unknown_machine(&mac))
     }
+}
+
+/// The routes of artifacts and images, as `bootgate_api::artifact` describes them.
+fn depot_routes() -> Router<Arc<Control>> {
+    let named = |path: &str| format!("{path}/{{name}}");
+    let artifact = named(artifact_paths::ARTIFACTS);
+    let upload = format!("{}/{{id}}", artifact_paths::UPLOADS);
+    Router::new()
+        .route(artifact_paths::ARTIFACTS, get(artifacts::list))
+        .route(
+            &artifact,
+            get(artifacts::show)
+                .put(artifacts::name)
+                .delete(artifacts::delete),
+        )
+        .route(&format!("{artifact}/content"), get(artifacts::content))
+        .route(&named(artifact_paths::ALIASES), put(artifacts::alias))
+        .route(artifact_paths::COLLECT, post(artifacts::collect))
+        .route(
+            artifact_paths::UPLOADS,
+            get(artifacts::uploads).post(artifacts::begin),
+        )
+        .route(
+            &upload,
+            get(artifacts::upload)
+                .patch(artifacts::append)
+                .delete(artifacts::cancel),
+        )
+        .route(&format!("{upload}/finish"), post(artifacts::finish))
+        .route(artifact_paths::IMAGES, get(images::list))
+        .route(
+            &named(artifact_paths::IMAGES),
+            get(images::show).put(images::add).delete(images::remove),
+        )
 }
 
 /// Does what blocks for the storage on a thread that may wait.

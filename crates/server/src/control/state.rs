@@ -72,6 +72,8 @@ fn told(status: LabStatus) -> ServerStatus {
         lost_events: status.lost_events,
         foreign_servers: status.foreign_servers.into_iter().map(foreign).collect(),
         storage_error: status.storage_error,
+        stopping: status.stopping,
+        reload: status.reload,
     }
 }
 

@@ -26,7 +26,7 @@ pub fn openapi() -> Value {
         }
     }
     let definitions = schemas.take_definitions(true);
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "bootgate",
@@ -59,7 +59,43 @@ pub fn openapi() -> Value {
                 },
             },
         },
-    })
+    });
+    plain(&mut document);
+    document
+}
+
+/// Takes links to the sources out of the words: they lead nowhere from here.
+fn plain(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(words) if name == "description" => *words = unlinked(words),
+                    value => plain(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(plain),
+        _ => {}
+    }
+}
+
+/// `WORD` for a link of Rust's documentation: the word in brackets, with its target behind it or without.
+fn unlinked(words: &str) -> String {
+    let mut rest = words;
+    let mut out = String::with_capacity(words.len());
+    while let Some((before, behind)) = rest.split_once("[`") {
+        let Some((word, behind)) = behind.split_once("`]") else {
+            break;
+        };
+        let word = word.rsplit("::").next().unwrap_or(word);
+        out.push_str(&format!("{before}`{word}`"));
+        rest = match behind.strip_prefix('(') {
+            Some(target) => target.split_once(')').map_or(behind, |(_, rest)| rest),
+            None => behind,
+        };
+    }
+    out + rest
 }
 
 fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
@@ -88,10 +124,22 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         let content = content(body, schemas);
         fields.insert(
             "requestBody".to_owned(),
-            json!({ "required": true, "content": content }),
+            // An empty body stands for `{}`.
+            json!({ "required": !may_be_empty(body), "content": content }),
         );
     }
     operation
+}
+
+/// Whether nothing in the body has to be said.
+fn may_be_empty(body: &Content) -> bool {
+    let Content::Json(schema) = body else {
+        return true;
+    };
+    let mut alone = SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator();
+    schema(&mut alone).get("required").is_none()
 }
 
 fn words(roles: &[Role]) -> String {

@@ -129,3 +129,23 @@ pub(super) fn needs(method: &Method, path: &str) -> Needs {
     let found = all().find(|route| route.method == method && route.path == path);
     found.map_or(ADMIN, |route| route.needs)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_request_stands_in_the_table_once() {
+        let mut seen = HashSet::new();
+        for route in all() {
+            assert!(
+                seen.insert((route.method, route.path)),
+                "{} {}",
+                route.method,
+                route.path
+            );
+        }
+    }
+}

@@ -68,7 +68,10 @@ fn answer(
         if_none_match: text(IF_NONE_MATCH),
     };
     let size = file.size();
-    let tag = etag(file.version());
+    let tag = match &artifact.digest {
+        Some(digest) if !file.corrupts(0, size) => etag(&digest.to_string()),
+        _ => etag(file.version()),
+    };
     let reply = match select(&conditions, size, &tag) {
         Selection::NotModified => Reply::new(StatusCode::NOT_MODIFIED, Body::empty(), size),
         Selection::Unsatisfiable => {

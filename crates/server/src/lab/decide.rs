@@ -230,29 +230,20 @@ pub(super) fn meaning(latest: Option<&Latest>, contact: Contact) -> Meaning {
 }
 
 /// Lets so many through in a second, and as many at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PerSecond {
-    limit: u32,
     second: u64,
     taken: u32,
 }
 
 impl PerSecond {
-    pub(super) fn new(limit: u32) -> Self {
-        Self {
-            limit,
-            second: 0,
-            taken: 0,
-        }
-    }
-
-    /// Whether one more may pass now, at so many microseconds since 1970.
-    pub(super) fn take(&mut self, at_us: u64) -> bool {
+    /// Whether one more may pass now, at so many microseconds since 1970, where `limit` may in a second.
+    pub(super) fn take(&mut self, at_us: u64, limit: u32) -> bool {
         let second = at_us / 1_000_000;
         if second != self.second {
             (self.second, self.taken) = (second, 0);
         }
-        let fits = self.taken < self.limit;
+        let fits = self.taken < limit;
         self.taken = self.taken.saturating_add(1);
         fits
     }
@@ -465,9 +456,9 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_within_each_second() {
-        let mut rate = PerSecond::new(2);
+        let mut rate = PerSecond::default();
         let taken: Vec<_> = [0, 1, 2, 1_000_000, 1_000_001, 1_000_002]
-            .map(|at| rate.take(at))
+            .map(|at| rate.take(at, 2))
             .into();
         assert_eq!(taken, [true, true, false, true, true, false]);
     }

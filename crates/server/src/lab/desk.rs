@@ -9,9 +9,9 @@ use bootgate_netboot::policy::{BootMachine, MachineLookup};
 use bootgate_netboot::script::GRUB_SEARCH;
 
 use super::known::Known;
-use super::library::Library;
 use super::recorder::{Given, Mailbox, Message};
 use super::render::Words;
+use super::shelf::Shelf;
 use crate::BoxFuture;
 use crate::desk::{
     AgentCall, Answered, BootAsk, BootLoader, Desk, FileAsk, Generated, Refusal, Served,
@@ -23,7 +23,7 @@ const NO_NONCE: [u8; 16] = [0; 16];
 
 pub(super) struct LabDesk {
     pub(super) known: Arc<Known>,
-    pub(super) library: Arc<Library>,
+    pub(super) library: Arc<Shelf>,
     pub(super) mailbox: Mailbox,
     /// Whether an address is one that only this server gives out.
     pub(super) leased_here: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
@@ -83,8 +83,9 @@ impl LabDesk {
             loader => loader,
         };
         let nonce = given.nonce.unwrap_or_else(|| Nonce::from_bytes(NO_NONCE));
+        let library = self.library.now();
         let words = Words {
-            library: &self.library,
+            library: &library,
             machine: &given.machine,
             next: &given.next,
             nonce: &nonce,
@@ -106,7 +107,7 @@ impl LabDesk {
         let machine = machine
             .unwrap_or_else(|| super::known::stranger(ask.mac, bootgate_api::BootMode::Local));
         let next = self.known.next(&machine);
-        let next = match self.library.missing(&next, ask.loader) {
+        let next = match self.library.now().missing(&next, ask.loader) {
             Some(why) => super::decide::Next::Refused(why),
             None => next,
         };
@@ -140,7 +141,7 @@ impl LabDesk {
             let reason = format!("the configuration is for {mac}, and {holder} asks for it");
             return Generated::Refused(Refusal::new(403, reason));
         }
-        if !self.known.is_known(&mac) && self.known.rules.discovery.is_none() {
+        if !self.known.is_known(&mac) && self.known.rules().discovery.is_none() {
             return Generated::Absent;
         }
         let ask = BootAsk {

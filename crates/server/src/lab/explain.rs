@@ -162,7 +162,7 @@ impl Lab {
     /// What a machine's script would do now.
     fn script_in_words(&self, machine: &Machine) -> String {
         let next = self.parts.known.next(machine);
-        if let Some(why) = self.parts.library.missing(&next, BootLoader::Ipxe) {
+        if let Some(why) = self.parts.library.now().missing(&next, BootLoader::Ipxe) {
             return format!("says that it may not boot, and stops: {why}");
         }
         match next {

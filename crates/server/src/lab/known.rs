@@ -1,7 +1,8 @@
 //! What the servers must know at once: the machines and their open attempts, in memory.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use bootgate_api::{BootMode, Machine, UnixMicros};
 use bootgate_events::{AttemptId, MacAddr};
@@ -9,7 +10,7 @@ use bootgate_netboot::policy::{BootMachine, Bootfiles, MachineLookup};
 use bootgate_store::{Discovery, Store, StoreError, rules};
 
 use super::decide::{self, Next};
-use super::{LabConfig, LocalBootDefault};
+use super::{LabConfig, LabDeadlines, LocalBootDefault};
 
 /// The machines as the store has them, and which of them have an attempt without a verdict. It does not hold the store:
 /// a connection that ends late would keep it open.
@@ -18,7 +19,9 @@ pub(super) struct Known {
     open: RwLock<HashMap<MacAddr, AttemptId>>,
     /// Held while a machine is read from the store and put here, so that what is older never replaces what is newer.
     refreshing: Mutex<()>,
-    pub(super) rules: Rules,
+    rules: RwLock<Arc<Rules>>,
+    /// Whether nothing begins any more.
+    stopping: AtomicBool,
 }
 
 /// What the configuration says about machines.
@@ -26,7 +29,11 @@ pub(super) struct Known {
 pub(super) struct Rules {
     pub(super) flash_tries: u32,
     pub(super) discovery: Option<BootMode>,
+    pub(super) discoveries_per_second: u32,
+    pub(super) discovered_limit: u64,
     pub(super) local_boot: LocalBootDefault,
+    pub(super) keep_attempts: u32,
+    pub(super) deadlines: LabDeadlines,
 }
 
 impl Rules {
@@ -34,7 +41,11 @@ impl Rules {
         Self {
             flash_tries: config.flash_tries.max(1),
             discovery: config.discovery.mode.clone(),
+            discoveries_per_second: config.discovery.per_second,
+            discovered_limit: config.discovery.limit,
             local_boot: config.local_boot,
+            keep_attempts: config.keep_attempts.max(1),
+            deadlines: config.deadlines.clone(),
         }
     }
 }
@@ -48,8 +59,28 @@ impl Known {
             machines: RwLock::new(machines.collect()),
             open: RwLock::default(),
             refreshing: Mutex::new(()),
-            rules,
+            rules: RwLock::new(Arc::new(rules)),
+            stopping: AtomicBool::new(false),
         })
+    }
+
+    /// What the configuration says now.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What it says from now on.
+    pub(super) fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// From now on no boot begins.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     fn machines(&self) -> RwLockReadGuard<'_, HashMap<MacAddr, Machine>> {
@@ -115,13 +146,13 @@ impl Known {
 
     /// What a machine gets when it next asks.
     pub(super) fn next(&self, machine: &Machine) -> Next {
-        let tries = self.rules.flash_tries;
+        let tries = self.rules().flash_tries;
         decide::next(machine, &machine.boot, machine.local_next, tries)
     }
 
     /// Whether a machine that gets this is named no bootfile.
     pub(super) fn silent(&self, next: &Next) -> bool {
-        *next == Next::Local && self.rules.local_boot == LocalBootDefault::Silent
+        *next == Next::Local && self.rules().local_boot == LocalBootDefault::Silent
     }
 }
 
@@ -140,7 +171,7 @@ pub(super) fn stranger(mac: MacAddr, boot: BootMode) -> Machine {
 impl Known {
     /// The machine that this address would be by its first boot; `None` where none becomes known by itself.
     pub(super) fn discovered(&self, mac: &MacAddr) -> Option<Machine> {
-        Some(stranger(*mac, self.rules.discovery.clone()?))
+        Some(stranger(*mac, self.rules().discovery.clone()?))
     }
 }
 
@@ -176,11 +207,12 @@ impl MachineLookup for Known {
     /// Whether somebody knows the machine. One that appeared by itself and was never touched does not count: whoever
     /// invents machines would have the addresses that are kept for known ones.
     fn is_known(&self, mac: &MacAddr) -> bool {
+        let rules = self.rules();
         self.machines().get(mac).is_some_and(|machine| {
             !machine.discovered
                 || machine.name.is_some()
                 || !machine.labels.is_empty()
-                || Some(&machine.boot) != self.rules.discovery.as_ref()
+                || Some(&machine.boot) != rules.discovery.as_ref()
         })
     }
 }

@@ -1,22 +1,27 @@
 //! What a lab gives out: read once at the start.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use bootgate_api::{ExpectedFlash, INDEX_SCHEMA, Sha256Hex};
+use bootgate_api::ExpectedFlash;
+use bootgate_api::artifact::ImageInfo;
 use bootgate_events::ArtifactRole;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
-use serde::Deserialize;
 
 use super::{InstallerConfig, LabConfig, LiveConfig};
+use crate::depot::{IndexHead, blob_name};
 use crate::{Artifact, ArtifactName, Artifacts, StartError};
 
+/// Images that were replaced or removed and are kept in mind for boots that began with them.
+const FORMER: usize = 64;
+
 /// The images, environments, installers and scripts of a lab.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Library {
+    /// Those of the configuration.
     pub(super) images: BTreeMap<String, Image>,
+    /// Those of the store.
+    stored: Stock,
     pub(super) live: Option<Kernel>,
     pub(super) installers: BTreeMap<String, Kernel>,
     pub(super) scripts: BTreeMap<String, String>,
@@ -24,9 +29,19 @@ pub(super) struct Library {
     pub(super) templates: Environment<'static>,
 }
 
+/// The images of the store.
+#[derive(Clone, Debug, Default)]
+struct Stock {
+    now: BTreeMap<String, Image>,
+    /// What stood there before, the latest last.
+    former: Vec<(String, Image)>,
+}
+
 /// An image to flash.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
+    /// Logical sector size that it was made for, in bytes.
+    pub(super) sector_size: u32,
     pub(super) expected: ExpectedFlash,
     pub(super) index: ArtifactName,
     pub(super) data: ArtifactName,
@@ -39,15 +54,6 @@ pub(super) struct Kernel {
     pub(super) initrds: Vec<ArtifactName>,
     /// Its command line; of an installer, the template's source.
     pub(super) cmdline: String,
-}
-
-/// The part of a chunk index that the server needs: its chunks may be many.
-#[derive(Deserialize)]
-struct IndexHead {
-    schema: u32,
-    size: u64,
-    image_sha256: Sha256Hex,
-    chunks_sha256: Sha256Hex,
 }
 
 fn wrong(problem: String) -> StartError {
@@ -65,6 +71,7 @@ impl Library {
         }
         let mut library = Self {
             images: BTreeMap::new(),
+            stored: Stock::default(),
             live: None,
             installers: BTreeMap::new(),
             scripts: BTreeMap::new(),
@@ -85,6 +92,68 @@ impl Library {
             library.scripts.insert(name.clone(), text);
         }
         Ok(library)
+    }
+
+    /// The image of that name.
+    pub(super) fn image(&self, name: &str) -> Option<&Image> {
+        self.images.get(name).or_else(|| self.stored.now.get(name))
+    }
+
+    /// The names of all images that machines can be flashed with.
+    pub(super) fn image_names(&self) -> impl Iterator<Item = &String> {
+        self.images.keys().chain(self.stored.now.keys())
+    }
+
+    /// The image of that name that a boot began with, though another one may stand there since.
+    pub(super) fn image_of(&self, name: &str, expected: Option<&ExpectedFlash>) -> Option<&Image> {
+        let same = |image: &&Image| Some(&image.expected) == expected;
+        let former = || {
+            let mut former = self.stored.former.iter().rev();
+            let found = former.find(|(known, image)| known == name && same(&image));
+            found.map(|(_, image)| image)
+        };
+        self.image(name).filter(same).or_else(former)
+    }
+
+    /// All images, also former ones.
+    pub(super) fn all_images(&self) -> impl Iterator<Item = &Image> {
+        let stored = self.stored.now.values();
+        let former = self.stored.former.iter().map(|(_, image)| image);
+        self.images.values().chain(stored).chain(former)
+    }
+
+    /// The same library with these images of the store.
+    pub(super) fn with_stored(&self, images: &BTreeMap<String, ImageInfo>) -> Self {
+        let now = images.iter().filter_map(|(name, info)| {
+            let image = Image {
+                sector_size: info.sector_size,
+                expected: info.written.clone(),
+                index: blob_name(&info.index?)?,
+                data: blob_name(&info.data?)?,
+            };
+            Some((name.clone(), image))
+        });
+        let now: BTreeMap<_, _> = now.collect();
+        let mut former = self.stored.former.clone();
+        for (name, image) in &self.stored.now {
+            let stays = now.get(name);
+            if stays.is_none_or(|stays| stays.expected != image.expected) {
+                former.push((name.clone(), image.clone()));
+            }
+        }
+        former.drain(..former.len().saturating_sub(FORMER));
+        Self {
+            stored: Stock { now, former },
+            ..self.clone()
+        }
+    }
+
+    /// The same library with the images of the store that `other` has.
+    pub(super) fn with_stored_of(self, other: &Self) -> Self {
+        Self {
+            stored: other.stored.clone(),
+            ..self
+        }
     }
 
     fn add_installer(
@@ -133,15 +202,7 @@ fn read_image(name: &str, folder: &Path, artifacts: &Artifacts) -> Result<Image,
             index_path.display()
         ))
     };
-    let file = File::open(&index_path).map_err(|error| problem(error.to_string()))?;
-    let head: IndexHead = serde_json::from_reader(BufReader::new(file))
-        .map_err(|error| problem(error.to_string()))?;
-    if head.schema != INDEX_SCHEMA {
-        let found = head.schema;
-        return Err(problem(format!(
-            "it has schema `{found}`, this version reads `{INDEX_SCHEMA}`"
-        )));
-    }
+    let head = IndexHead::read(&index_path).map_err(problem)?;
     let prefix = format!("images/{name}");
     let index = give(
         &prefix,
@@ -158,6 +219,7 @@ fn read_image(name: &str, folder: &Path, artifacts: &Artifacts) -> Result<Image,
         artifacts,
     )?;
     Ok(Image {
+        sector_size: head.sector_size,
         expected: ExpectedFlash {
             image_sha256: head.image_sha256,
             chunks_sha256: head.chunks_sha256,

@@ -3,24 +3,26 @@
 //! A [`LabServer`] serves any number of interfaces. What it must not forget stands in a
 //! [`Store`]; what it knows and does is reached through [`Lab`].
 
+mod changes;
 mod config;
 mod control;
 mod decide;
 mod desk;
 mod explain;
+mod interfaces;
 mod known;
 mod library;
 mod recorder;
+mod reload;
 mod render;
+mod shelf;
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use bootgate_netboot::dhcp::{
-    DhcpConfig, DhcpMode, InterfaceConfig, InterfaceId, Responder, SubnetConfig,
-};
+use bootgate_netboot::dhcp::{DhcpConfig, Responder};
 use bootgate_netboot::dhcp6;
 use bootgate_store::Store;
+use tokio::task::JoinSet;
 
 pub use config::{
     DiscoveryConfig, InstallerConfig, LabConfig, LabDeadlines, LabInterface, LiveConfig,
@@ -28,22 +30,31 @@ pub use config::{
 };
 pub use control::{ForeignServer, Lab, LabStatus, now};
 pub use explain::AskingAs;
+pub use recorder::UnderWay;
 
+use crate::depot::Stored;
+use crate::metrics::Metrics;
 use crate::{
-    Artifacts, BootServer, Bound, EventSink, Shared, SharedLookup, SharedParts, SocketSource,
-    StartError, dhcp6_responder,
+    Artifacts, BootServer, EventSink, Shared, SharedLookup, SharedParts, SocketSource, StartError,
 };
 use control::LabParts;
 use desk::LabDesk;
+use interfaces::{Leased, Slots};
 use known::{Known, Rules};
 use library::Library;
 use recorder::{Health, Mailbox, Parts, RecorderThread};
+use shelf::Shelf;
 
 /// A lab's server, running. It stops when it is stopped or dropped.
 pub struct LabServer {
     lab: Arc<Lab>,
-    servers: Vec<BootServer>,
+    /// What it does now.
+    config: LabConfig,
+    slots: Slots,
+    /// Servers that were replaced, with their last transfers.
+    retired: JoinSet<()>,
     shared: Arc<Shared>,
+    leased: Arc<RwLock<Leased>>,
     recorder: RecorderThread,
 }
 
@@ -64,31 +75,20 @@ impl LabServer {
             return Err(StartError::Config("no interface is given".to_owned()));
         }
         check_discovery(&config)?;
-        let mut bound = Vec::new();
-        for (number, (interface, sockets)) in config.interfaces.iter().zip(sockets).enumerate() {
-            let mut server = interface.server.clone();
-            server.interface = InterfaceId(number);
-            server.services.dhcp &= interface.dhcp != DhcpMode::Off;
-            bound.push(BootServer::bind(server, sockets).await?);
-        }
+        let mut slots = Slots::default();
+        let steps = slots.plan(&config.interfaces, sockets).await?;
+        let (dhcp, dhcp6) = slots.dhcp(&config, &steps);
         let memory = Memory::read(&config, &store).await?;
-        let dhcp = dhcp_config(&config, &bound);
-        let dhcp6 = dhcp6(&config, &bound);
         let shared = memory.share(dhcp, dhcp6, &store).await?;
-        let names = config.interfaces.iter().map(|interface| &interface.name);
-        let servers: Vec<_> = bound
-            .into_iter()
-            .map(|bound| bound.start(Arc::clone(&shared)))
-            .collect();
-        let listening = names
-            .zip(&servers)
-            .flat_map(|(name, server)| listening(name, server));
+        slots.carry_out(&config.interfaces, steps, &shared);
         let Memory {
             known,
             library,
             health,
             live,
+            mailbox,
             recorder,
+            leased,
             ..
         } = memory;
         let lab = Arc::new(Lab::new(LabParts {
@@ -97,13 +97,17 @@ impl LabServer {
             known,
             library,
             health,
+            mailbox,
             shared: Arc::clone(&shared),
-            listening: listening.collect(),
+            listening: RwLock::new(slots.listening()),
         }));
         Ok(Self {
             lab,
-            servers,
+            config,
+            slots,
+            retired: JoinSet::new(),
             shared,
+            leased,
             recorder,
         })
     }
@@ -117,15 +121,20 @@ impl LabServer {
     /// Where the servers of each interface listen, in the order of [`LabConfig::interfaces`].
     #[must_use]
     pub fn addresses(&self) -> Vec<crate::Addresses> {
-        self.servers.iter().map(BootServer::addresses).collect()
+        let interfaces = self.config.interfaces.iter();
+        let found = interfaces.map(|interface| {
+            let mut served = self.slots.served();
+            served.find(|served| served.interface.name == interface.name)
+        });
+        let found = found.map(|served| served.map(|served| served.server.addresses()));
+        found.map(Option::unwrap_or_default).collect()
     }
 
     /// Stops all servers, writes what is not written yet, and waits until they are gone. Open attempts stay open and
     /// go on at the next start.
-    pub async fn stop(self) {
-        for server in self.servers {
-            server.stop().await;
-        }
+    pub async fn stop(mut self) {
+        self.slots.stop().await;
+        self.retired.shutdown().await;
         let (shared, recorder) = (self.shared, self.recorder);
         let stopped = tokio::task::spawn_blocking(move || {
             shared.close();
@@ -141,15 +150,14 @@ impl LabServer {
 struct Memory {
     artifacts: Arc<Artifacts>,
     known: Arc<Known>,
-    library: Arc<Library>,
+    library: Arc<Shelf>,
     health: Arc<Health>,
+    metrics: Option<Arc<Metrics>>,
     live: tokio::sync::broadcast::Sender<(bootgate_events::AttemptId, bootgate_events::Event)>,
     mailbox: Mailbox,
     recorder: RecorderThread,
     /// Networks whose addresses only this server gives out.
-    leased: Vec<SubnetConfig>,
-    /// The same of IPv6.
-    leased6: Vec<dhcp6::SubnetConfig>,
+    leased: Arc<RwLock<Leased>>,
 }
 
 impl Memory {
@@ -162,21 +170,22 @@ impl Memory {
 
     fn read_now(config: &LabConfig, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let artifacts = Arc::<Artifacts>::default();
-        let library = Arc::new(Library::read(config, &artifacts)?);
+        let library = Arc::new(Shelf::new(Library::read(config, &artifacts)?));
+        let stored = Stored::read(&*store).map_err(StartError::Store)?;
+        artifacts.set_stored(stored.artifacts);
+        library.put_stored(&stored.images);
         let known = Known::load(&*store, Rules::of(config));
         let known = Arc::new(known.map_err(StartError::Store)?);
         let live = control::live();
         let health = Arc::<Health>::default();
+        let metrics = Metrics::new().map(Arc::new);
         let parts = Parts {
             store,
             known: Arc::clone(&known),
             library: Arc::clone(&library),
             live: live.clone(),
             health: Arc::clone(&health),
-            deadlines: config.deadlines.clone(),
-            discoveries_per_second: config.discovery.per_second,
-            discovered_limit: config.discovery.limit,
-            keep_attempts: config.keep_attempts.max(1),
+            metrics: metrics.clone(),
         };
         let (recorder, mailbox) = RecorderThread::start(parts).map_err(StartError::Store)?;
         Ok(Self {
@@ -184,11 +193,11 @@ impl Memory {
             known,
             library,
             health,
+            metrics,
             live,
             mailbox,
             recorder,
-            leased: leased_subnets(config),
-            leased6: leased_prefixes(config),
+            leased: Arc::new(RwLock::new(Leased::of(config))),
         })
     }
 
@@ -199,16 +208,14 @@ impl Memory {
         dhcp6: Option<dhcp6::Responder>,
         store: &Arc<dyn Store>,
     ) -> Result<Arc<Shared>, StartError> {
-        let (leased, leased6) = (self.leased.clone(), self.leased6.clone());
+        let leased = Arc::clone(&self.leased);
         let desk = Arc::new(LabDesk {
             known: Arc::clone(&self.known),
             library: Arc::clone(&self.library),
             mailbox: self.mailbox.clone(),
-            leased_here: Box::new(move |ip| match ip {
-                IpAddr::V4(ip) => leased.iter().any(|subnet| subnet.contains(ip)),
-                // Boot loaders' link-local addresses tell their hardware address; others are no machine's.
-                IpAddr::V6(ip) if ip.is_unicast_link_local() => !leased6.is_empty(),
-                IpAddr::V6(ip) => leased6.iter().any(|subnet| subnet.contains(ip)),
+            leased_here: Box::new(move |ip| {
+                let leased = leased.read().unwrap_or_else(PoisonError::into_inner);
+                leased.has(ip)
             }),
         });
         let mailbox = self.mailbox.clone();
@@ -219,6 +226,7 @@ impl Memory {
         parts.desk = desk;
         parts.artifacts = Arc::clone(&self.artifacts);
         parts.plain_clients = false;
+        parts.metrics.clone_from(&self.metrics);
         let store = Arc::clone(store);
         let shared = tokio::task::spawn_blocking(move || {
             parts.keep_leases(store)?;
@@ -250,61 +258,13 @@ fn check_discovery(config: &LabConfig) -> Result<(), StartError> {
     }
 }
 
-fn dhcp_config(config: &LabConfig, bound: &[Bound]) -> DhcpConfig {
-    let nowhere = Ipv4Addr::UNSPECIFIED;
-    let mut dhcp = DhcpConfig::new(nowhere, 0, nowhere..=nowhere);
-    let interfaces = config.interfaces.iter().zip(bound);
-    dhcp.interfaces = interfaces
-        .map(|(interface, bound)| InterfaceConfig {
-            name: interface.name.clone(),
-            address: interface.server.server_ip,
-            prefix_len: interface.server.prefix_len,
-            mode: interface.dhcp,
-            http_port: bound.http().port(),
-        })
-        .collect();
-    dhcp.subnets.clone_from(&config.subnets);
-    dhcp.authoritative = config.authoritative;
-    dhcp.architectures = config.architectures.clone();
-    dhcp.limits = config.dhcp_limits.clone();
-    dhcp
-}
-
-/// The DHCPv6 server of the interfaces that are served over IPv6.
-fn dhcp6(config: &LabConfig, bound: &[Bound]) -> Option<dhcp6::Responder> {
-    let interfaces: Vec<_> = bound.iter().map(Bound::config).collect();
-    let ports = bound.iter().map(|bound| bound.http().port());
-    let interfaces: Vec<_> = interfaces.into_iter().zip(ports).collect();
-    dhcp6_responder(
-        &interfaces,
-        config.relayed6.clone(),
-        config.architectures.clone(),
-        config.authoritative,
-        config.dhcp_limits.clone(),
-    )
-}
-
-/// The subnets whose addresses nobody else gives out: those of interfaces in the mode `full`.
-fn leased_subnets(config: &LabConfig) -> Vec<SubnetConfig> {
-    let full = |id: &InterfaceId| {
-        config
-            .interfaces
-            .get(id.0)
-            .is_some_and(|interface| interface.dhcp == DhcpMode::Full)
-    };
-    let ours = |subnet: &&SubnetConfig| config.authoritative && subnet.interfaces.iter().any(full);
-    config.subnets.iter().filter(ours).cloned().collect()
-}
-
-/// The prefixes whose addresses nobody else gives out.
-fn leased_prefixes(config: &LabConfig) -> Vec<dhcp6::SubnetConfig> {
-    let own = config.interfaces.iter().filter_map(|interface| {
-        let ip6 = interface.server.ip6.as_ref().filter(|ip6| ip6.dhcp)?;
-        ip6.subnet.as_ref()
-    });
-    let all = own.chain(&config.relayed6);
-    let ours = |subnet: &&dhcp6::SubnetConfig| config.authoritative && subnet.range.is_some();
-    all.filter(ours).cloned().collect()
+impl Slots {
+    /// Interface, service and address of each server.
+    fn listening(&self) -> Vec<(String, String, String)> {
+        let all = self.served();
+        let all = all.flat_map(|served| listening(&served.interface.name, &served.server));
+        all.collect()
+    }
 }
 
 fn listening(name: &str, server: &BootServer) -> Vec<(String, String, String)> {

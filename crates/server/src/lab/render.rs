@@ -1,6 +1,6 @@
 //! From a decision to the words of a loader.
 
-use bootgate_api::{BootPlan, FlashPlan, Machine, Nonce, paths};
+use bootgate_api::{BootPlan, ExpectedFlash, FlashPlan, Machine, Nonce, paths};
 use bootgate_events::{AttemptId, Protocol};
 use bootgate_netboot::script::{
     Initrd, IpxeScript, LinuxBoot, LoaderBoot, LoaderKind, LocalDrive, render_exit, render_install,
@@ -41,9 +41,7 @@ impl Library {
         let no = |what: &str, name: &str| Some(format!("the server has no {what} `{name}`"));
         match next {
             Next::Local | Next::Refused(_) => None,
-            Next::Flash(order) if !self.images.contains_key(&order.image) => {
-                no("image", &order.image)
-            }
+            Next::Flash(order) if self.image(&order.image).is_none() => no("image", &order.image),
             Next::Flash(_) | Next::Inventory if self.live.is_none() => {
                 Some("the server has no live environment".to_owned())
             }
@@ -58,10 +56,10 @@ impl Library {
         }
     }
 
-    /// What the agent is to do.
-    pub(super) fn plan(&self, next: &Next) -> BootPlan {
+    /// What the agent is to do, whose boot began with the image `expected`.
+    pub(super) fn plan(&self, next: &Next, expected: Option<&ExpectedFlash>) -> BootPlan {
         match next {
-            Next::Flash(order) => match self.images.get(&order.image) {
+            Next::Flash(order) => match self.image_of(&order.image, expected) {
                 Some(image) => BootPlan::Flash(FlashPlan {
                     index_path: paths::artifact(image.index.as_str()),
                     data_path: paths::artifact(image.data.as_str()),

@@ -1,12 +1,14 @@
 //! The configuration file of `bootgate serve`: from what is written to what is meant, everything checked.
 
+mod api;
 mod boot;
 mod interface;
 mod ipv6;
 mod network;
+mod watch;
 mod wire;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,12 +18,17 @@ use bootgate_netboot::dhcp::{DhcpMode, SubnetConfig};
 use bootgate_scenario::file::{self, Checks, FileError, Problem};
 use bootgate_scenario::{Files, HostFiles};
 use bootgate_server::Limits;
+use bootgate_server::door::DoorConfig;
 use bootgate_server::lab::LabConfig;
 
+pub(crate) use watch::LogLevels;
 use wire::{LimitsWire, Number, ServeWire};
 
 /// Where state is kept where the file names no folder.
 pub(crate) const STATE: &str = "/var/lib/bootgate";
+
+/// How long a stop waits for what is under way where the file says nothing.
+const STOP_WAIT: Duration = Duration::from_secs(300);
 
 /// What the file says, checked. What only the host can tell (the addresses of its interfaces) is not in it yet.
 #[derive(Debug)]
@@ -38,6 +45,14 @@ pub(crate) struct Settings {
     pub(crate) ipxe: Option<Prepared>,
     /// What one client may take.
     pub(crate) limits: Limits,
+    /// How long a stop waits for what is under way.
+    pub(crate) stop_wait: Duration,
+    /// Where metrics are offered by plain HTTP.
+    pub(crate) metrics: Vec<SocketAddr>,
+    /// How much is logged.
+    pub(crate) log: LogLevels,
+    /// The control interface on the network.
+    pub(crate) api: DoorConfig,
     /// All else. Its interfaces and subnets are filled in when the host was asked.
     pub(crate) lab: LabConfig,
 }
@@ -117,6 +132,7 @@ fn settings(wire: &ServeWire, checks: &Checks<'_>) -> Option<Settings> {
         checks,
     );
     let limits = limits(&wire.limits, &mut lab, checks);
+    let api = api::api(&wire.api, checks);
     let state = match &wire.state.folder {
         Some(folder) => checks.path(folder),
         None => PathBuf::from(STATE),
@@ -128,8 +144,19 @@ fn settings(wire: &ServeWire, checks: &Checks<'_>) -> Option<Settings> {
         folder,
         ipxe,
         limits,
+        stop_wait: stop_wait(&wire.limits, checks),
+        metrics: watch::metrics(&wire.metrics, checks),
+        log: watch::log(&wire.log, checks),
+        api: api?,
         lab,
     })
+}
+
+/// Five minutes: a flash over a network takes less, and service managers are asked for as much.
+fn stop_wait(wire: &LimitsWire, checks: &Checks<'_>) -> Duration {
+    let written = wire.stop_wait.as_ref();
+    let ms = written.and_then(|text| checks.duration_within("stop_wait", text, file::DAY_MS));
+    ms.map_or(STOP_WAIT, Duration::from_millis)
 }
 
 fn limits(wire: &LimitsWire, lab: &mut LabConfig, checks: &Checks<'_>) -> Limits {

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use bootgate_scenario::file::{Reader, Spanned, Text};
 
+use super::api::ApiWire;
+
 /// A whole number with its place.
 pub(super) type Number = Spanned<u64>;
 /// Texts with their places.
@@ -23,6 +25,9 @@ pub(super) struct ServeWire {
     pub(super) installers: Vec<LinuxWire>,
     pub(super) scripts: Vec<ScriptWire>,
     pub(super) limits: LimitsWire,
+    pub(super) api: ApiWire,
+    pub(super) metrics: MetricsWire,
+    pub(super) log: LogWire,
 }
 
 #[derive(Default)]
@@ -128,6 +133,52 @@ pub(super) struct LimitsWire {
     pub(super) http_connections: Option<Number>,
     pub(super) http_connections_per_client: Option<Number>,
     pub(super) attempt: Option<Text>,
+    pub(super) stop_wait: Option<Text>,
+}
+
+#[derive(Default)]
+pub(super) struct MetricsWire {
+    pub(super) listen: Texts,
+}
+
+#[derive(Default)]
+pub(super) struct LogWire {
+    pub(super) level: Option<Text>,
+    pub(super) dhcp: Option<Text>,
+    pub(super) tftp: Option<Text>,
+    pub(super) http: Option<Text>,
+    pub(super) lab: Option<Text>,
+    pub(super) store: Option<Text>,
+    pub(super) api: Option<Text>,
+}
+
+impl MetricsWire {
+    fn read(mut table: Reader<'_, '_>) -> Self {
+        let wire = Self {
+            listen: table.texts(
+                "listen",
+                "an address like \"127.0.0.1:9568\", or a list of them",
+            ),
+        };
+        table.finish();
+        wire
+    }
+}
+
+impl LogWire {
+    fn read(mut table: Reader<'_, '_>) -> Self {
+        let wire = Self {
+            level: table.text("level", "warn"),
+            dhcp: table.text("dhcp", "warn"),
+            tftp: table.text("tftp", "warn"),
+            http: table.text("http", "warn"),
+            lab: table.text("lab", "warn"),
+            store: table.text("store", "warn"),
+            api: table.text("api", "info"),
+        };
+        table.finish();
+        wire
+    }
 }
 
 impl ServeWire {
@@ -153,6 +204,15 @@ impl ServeWire {
             limits: root
                 .table("limits", "limits")
                 .map_or_else(LimitsWire::default, LimitsWire::read),
+            api: root
+                .table("api", "api")
+                .map_or_else(ApiWire::default, ApiWire::read),
+            metrics: root
+                .table("metrics", "metrics")
+                .map_or_else(MetricsWire::default, MetricsWire::read),
+            log: root
+                .table("log", "log")
+                .map_or_else(LogWire::default, LogWire::read),
         };
         root.finish();
         wire
@@ -352,6 +412,7 @@ impl LimitsWire {
             http_connections: table.number("http_connections", "2048"),
             http_connections_per_client: table.number("http_connections_per_client", "64"),
             attempt: table.text("attempt", "6h"),
+            stop_wait: table.text("stop_wait", "5m"),
         };
         table.finish();
         wire

@@ -186,12 +186,6 @@ pub(super) const ROUTES: &[Route] = &[
         )
     },
     Route {
-        needs: ADMIN,
-        answer: (200, Content::Json(of::<api::Reloaded>)),
-        refusals: &[422, 501],
-        ..post("/api/v1/reload", "server", "Read the configuration again")
-    },
-    Route {
         ..get("/api/v1/openapi.json", "server", "This document")
     },
     Route {

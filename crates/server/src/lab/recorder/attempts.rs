@@ -189,6 +189,7 @@ impl Recorder {
         };
         let architecture = facts.architectures.first().copied();
         match self.meaning(&mac, by) {
+            Meaning::Begins(_) if self.parts.known.stopping() => false,
             Meaning::Joins => true,
             Meaning::Repeats => false,
             Meaning::Begins(reason) => match self.begin(mac, architecture, reason) {
@@ -232,12 +233,13 @@ impl Recorder {
             &machine,
             self.over.get(&mac),
             now_us,
-            self.parts.deadlines.disk_turn,
+            self.parts.known.rules().deadlines.disk_turn,
         );
         let local = machine.local_next || disk_turn;
         let next = self.next_of(&machine, &machine.boot, local, BootLoader::Ipxe);
+        let library = self.parts.library.now();
         let expected = match &next {
-            Next::Flash(order) => self.parts.library.images.get(&order.image),
+            Next::Flash(order) => library.image(&order.image),
             _ => None,
         };
         let attempt = self.parts.store.open_attempt(&NewAttempt {
@@ -248,7 +250,7 @@ impl Recorder {
             at: UnixMicros(now_us),
         })?;
         let target = target_name(&machine);
-        let rules = decide::rules(&target, mac, &next, &self.parts.deadlines);
+        let rules = decide::rules(&target, mac, &next, &self.parts.known.rules().deadlines);
         let mut open = match Open::new(attempt, target, &rules) {
             Ok(open) => open,
             Err(error) => {
@@ -288,9 +290,9 @@ impl Recorder {
         local: bool,
         loader: BootLoader,
     ) -> Next {
-        let tries = self.parts.known.rules.flash_tries;
+        let tries = self.parts.known.rules().flash_tries;
         let next = decide::next(machine, boot, local, tries);
-        match self.parts.library.missing(&next, loader) {
+        match self.parts.library.now().missing(&next, loader) {
             Some(why) => Next::Refused(why),
             None => next,
         }
@@ -302,30 +304,31 @@ impl Recorder {
         mac: MacAddr,
         architecture: Option<u16>,
     ) -> Result<Option<(Machine, bool)>, StoreError> {
+        let rules = self.parts.known.rules();
         let known = self.parts.known.machine(&mac);
         let now_us = self.clock.now_us();
         if known.is_none() {
-            if self.parts.known.rules.discovery.is_none() {
+            if rules.discovery.is_none() {
                 return Ok(None);
             }
-            if !self.discoveries.take(now_us) {
+            if !self.discoveries.take(now_us, rules.discoveries_per_second) {
                 self.parts.health.count_unmet(Unmet::TooMany);
                 return Ok(None);
             }
         }
         let discovery = Discovery {
             mac,
-            boot: self.parts.known.rules.discovery.clone().unwrap_or_default(),
+            boot: rules.discovery.clone().unwrap_or_default(),
             architecture,
             at: UnixMicros(now_us),
-            limit: self.parts.discovered_limit,
+            limit: rules.discovered_limit,
         };
         let found = match self.parts.store.discover_machine(&discovery)? {
             Discovered::New(machine) => Some((machine, true)),
             Discovered::Known(machine) => Some((machine, false)),
             Discovered::Full => {
                 if self.parts.health.count_unmet(Unmet::Full) {
-                    let limit = self.parts.discovered_limit;
+                    let limit = rules.discovered_limit;
                     tracing::warn!(
                         "{limit} machines became known by themselves, which is the limit: {mac} and others that come now boot and leave no record. `bootgate machine forget` makes room, or raise `limit` of [discovery]"
                     );

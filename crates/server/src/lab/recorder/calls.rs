@@ -38,6 +38,9 @@ impl Recorder {
     pub(super) fn boot(&mut self, ask: &BootAsk) -> Result<Given, Refusal> {
         let mac = ask.mac;
         if let Meaning::Begins(reason) = self.meaning(&mac, By::Script) {
+            if self.parts.known.stopping() {
+                return Err(Refusal::new(503, "the server stops: ask again later"));
+            }
             let reason = format!("its script was asked for: {reason}");
             let began = self.begin(mac, None, &reason);
             self.stored(began)?;
@@ -155,7 +158,8 @@ impl Recorder {
         let Saying::Complete(completion) = &call.what else {
             return Err(stale());
         };
-        let images = self.parts.library.images.values();
+        let library = self.parts.library.now();
+        let images = library.all_images();
         let mut same = images.filter(|image| {
             let expected = &image.expected;
             expected.chunks_sha256 == completion.chunks_sha256 && expected.size == completion.size
@@ -247,11 +251,10 @@ impl Recorder {
             return Err(Refusal::stale(call));
         };
         let next = self.next_of(&machine, &attempt.boot, attempt.local, BootLoader::Ipxe);
+        let library = self.parts.library.now();
         if let Next::Flash(order) = &next {
-            let image = self.parts.library.images.get(&order.image);
-            let same =
-                image.is_some_and(|image| Some(&image.expected) == attempt.expected.as_ref());
-            if !same {
+            let image = library.image_of(&order.image, attempt.expected.as_ref());
+            if image.is_none() {
                 let reason = "the image is another one since this boot began";
                 return Err(Refusal::new(409, reason));
             }
@@ -261,7 +264,7 @@ impl Recorder {
             }
             self.refresh(&attempt.mac)?;
         }
-        Ok(self.parts.library.plan(&next))
+        Ok(library.plan(&next, attempt.expected.as_ref()))
     }
 
     /// The disk counts as flashed before the agent hears that it does.
@@ -329,8 +332,9 @@ impl Recorder {
             return Err(none());
         };
         let machine = self.parts.known.machine(&attempt.mac).ok_or_else(none)?;
+        let library = self.parts.library.now();
         let words = Words {
-            library: &self.parts.library,
+            library: &library,
             machine: &machine,
             next: &Next::Install(installer.clone()),
             nonce,

@@ -27,6 +27,9 @@ impl Recorder {
             open.take(last, now_us, &mut self.log);
         }
         self.parts.known.set_open(*mac, None);
+        if let Some(metrics) = &self.parts.metrics {
+            metrics.attempt(open.attempt.boot.name(), &verdict);
+        }
         let sent = open.attempt.local && verdict.verdict == Verdict::Passed;
         let disk_turn_us = match open.disk_turn {
             // The time runs from the first hand-over, so that it ends.
@@ -80,7 +83,7 @@ impl Recorder {
         let before = self.clock.now_us().saturating_sub(LEASES_KEPT_US);
         let store = &self.parts.store;
         let pruned = store
-            .prune_attempts(self.parts.keep_attempts)
+            .prune_attempts(self.parts.known.rules().keep_attempts)
             .and_then(|_| store.prune_leases(UnixMicros(before)));
         if let Err(error) = pruned {
             tracing::warn!("{error}");

@@ -1,6 +1,6 @@
 //! What everybody may see of the recorder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,9 @@ const FOREIGN_MAX: usize = 256;
 pub(in crate::lab) struct Health {
     /// Events that were lost.
     pub(in crate::lab) lost: AtomicU64,
+    /// Messages that wait for the recorder.
+    pub(in crate::lab) waiting: AtomicU64,
+    failed: Mutex<BTreeSet<String>>,
     storage_error: Mutex<Option<String>>,
     foreign: Mutex<BTreeMap<(IpAddr, String), Foreign>>,
     unmet: Mutex<BTreeMap<Unmet, u64>>,
@@ -65,6 +68,16 @@ impl Health {
 
     pub(super) fn set_storage_error(&self, error: Option<String>) {
         *held(&self.storage_error) = error;
+    }
+
+    /// Notes a server that ended by itself.
+    pub(super) fn server_failed(&self, service: &str) {
+        held(&self.failed).insert(service.to_owned());
+    }
+
+    /// The servers that ended by themselves.
+    pub(in crate::lab) fn failed_servers(&self) -> BTreeSet<String> {
+        held(&self.failed).clone()
     }
 
     /// The other DHCP servers that were heard of lately, as of `now`.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use bootgate_api::{Machine, Nonce};
-use bootgate_events::EventKind;
+use bootgate_events::{AttemptId, EventKind, Stage};
 use tokio::sync::oneshot;
 
 use super::super::decide::Next;
@@ -20,6 +20,10 @@ pub(in crate::lab) enum Message {
     Fact(Box<Fact>),
     Boot(Box<BootAsk>, oneshot::Sender<Result<Given, Refusal>>),
     Call(Box<AgentCall>, oneshot::Sender<Result<Answered, Refusal>>),
+    /// Which machines are under way.
+    UnderWay(oneshot::Sender<Vec<UnderWay>>),
+    /// Answers when all that came before is done.
+    Ping(oneshot::Sender<()>),
     /// Writes what is not written, and ends.
     Stop,
 }
@@ -35,6 +39,19 @@ pub(in crate::lab) struct Given {
     pub(in crate::lab) uboot: bool,
 }
 
+/// A machine that boots something from here and was heard of lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Its name, or its hardware address.
+    pub machine: String,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The mode of the attempt: `flash-once`, `install`, ...
+    pub mode: String,
+    /// The stage it is in.
+    pub stage: Option<Stage>,
+}
+
 /// Speaks to the recorder.
 #[derive(Clone)]
 pub(in crate::lab) struct Mailbox {
@@ -44,6 +61,14 @@ pub(in crate::lab) struct Mailbox {
 }
 
 impl Mailbox {
+    fn send(&self, message: Message) -> Result<(), TrySendError<Message>> {
+        // Counted before, so that it never is taken first.
+        self.health.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(message).inspect_err(|_| {
+            self.health.waiting.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
     /// Takes a fact. Never blocks. What concerns no machine, and the DHCP of operating systems, is left out here.
     pub(in crate::lab) fn fact(&self, fact: Fact) {
         let wanted = match &fact.kind {
@@ -63,14 +88,33 @@ impl Mailbox {
             }
             EventKind::ServerFailed { service, error } => {
                 tracing::error!("the {service} server failed: {error}");
+                self.health.server_failed(service);
                 false
             }
             _ => fact
                 .mac
                 .is_some_and(|mac| self.known.attempt(&mac).is_some()),
         };
-        if wanted && self.queue.try_send(Message::Fact(Box::new(fact))).is_err() {
+        if wanted && self.send(Message::Fact(Box::new(fact))).is_err() {
             self.health.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The machines that are under way; none where the recorder does not answer any more.
+    pub(in crate::lab) async fn under_way(&self) -> Vec<UnderWay> {
+        let (reply, answer) = oneshot::channel();
+        match self.send(Message::UnderWay(reply)) {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the recorder does its work: it answers.
+    pub(in crate::lab) async fn ping(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        match self.send(Message::Ping(reply)) {
+            Ok(()) => answer.await.is_ok(),
+            Err(_) => false,
         }
     }
 
@@ -80,7 +124,7 @@ impl Mailbox {
         message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message,
     ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(message(reply)) {
+        match self.send(message(reply)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 return Err(Refusal::new(503, "the server has too much to do"));

@@ -26,12 +26,13 @@ use bootgate_events::{AttemptId, Event, EventKind, MacAddr, TargetVerdict};
 use bootgate_store::{Store, StoreError};
 use tokio::sync::{broadcast, oneshot};
 
-use super::LabDeadlines;
 use super::decide::{Latest, PerSecond};
 use super::known::Known;
-use super::library::Library;
 use super::now as wall_now;
+use super::shelf::Shelf;
+use crate::metrics::Metrics;
 pub(super) use health::Health;
+pub use mailbox::UnderWay;
 pub(super) use mailbox::{Given, Mailbox, Message};
 use open::Open;
 
@@ -45,6 +46,9 @@ const WAITING_EVENTS: usize = 20_000;
 const IDLE: Duration = Duration::from_secs(3600);
 /// Time between two tries of a storage that fails.
 const RETRY: Duration = Duration::from_secs(1);
+/// A machine that is not heard of for so long is not waited for: an agent tells its progress each second, and a kernel
+/// starts in less.
+const QUIET_US: u64 = 60_000_000;
 /// Addresses, transfers and finished attempts kept in mind.
 const REMEMBERED: usize = 8192;
 
@@ -52,13 +56,10 @@ const REMEMBERED: usize = 8192;
 pub(super) struct Parts {
     pub(super) store: Arc<dyn Store>,
     pub(super) known: Arc<Known>,
-    pub(super) library: Arc<Library>,
+    pub(super) library: Arc<Shelf>,
     pub(super) live: broadcast::Sender<(AttemptId, Event)>,
     pub(super) health: Arc<Health>,
-    pub(super) deadlines: LabDeadlines,
-    pub(super) discoveries_per_second: u32,
-    pub(super) discovered_limit: u64,
-    pub(super) keep_attempts: u32,
+    pub(super) metrics: Option<Arc<Metrics>>,
 }
 
 /// The recorder's thread. It ends when told to, or when dropped.
@@ -153,7 +154,6 @@ impl Clock {
 
 impl Recorder {
     fn new(parts: Parts) -> Self {
-        let discoveries = PerSecond::new(parts.discoveries_per_second);
         Self {
             parts,
             clock: Clock {
@@ -168,7 +168,7 @@ impl Recorder {
             log: Vec::new(),
             stored: Vec::new(),
             answers: Vec::new(),
-            discoveries,
+            discoveries: PerSecond::default(),
             // A server that runs for a few boots at a time looks too.
             finished: finish::PRUNE_EVERY,
             failing: false,
@@ -207,6 +207,9 @@ impl Recorder {
     }
 
     fn take(&mut self, message: Message) {
+        if !matches!(message, Message::Stop) {
+            self.parts.health.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         match message {
             Message::Fact(fact) => self.fact(*fact),
             Message::Boot(ask, reply) => {
@@ -217,8 +220,29 @@ impl Recorder {
                 let answered = self.call(&call);
                 self.answer(reply, answered);
             }
+            Message::UnderWay(reply) => {
+                let under_way = self.under_way();
+                self.answer(reply, under_way);
+            }
+            Message::Ping(reply) => self.answer(reply, ()),
             Message::Stop => self.stopping = true,
         }
+    }
+
+    /// The machines that were given something to boot, have no verdict, and were heard of lately.
+    fn under_way(&self) -> Vec<UnderWay> {
+        let now_us = self.clock.now_us();
+        let under_way = self.open.values().filter(|open| {
+            let quiet_us = now_us.saturating_sub(open.heard_us());
+            open.attempt.nonces > 0 && open.verdict().is_none() && quiet_us < QUIET_US
+        });
+        let under_way = under_way.map(|open| UnderWay {
+            machine: open.target.to_string(),
+            attempt: open.attempt.id.clone(),
+            mode: open.attempt.boot.name().to_owned(),
+            stage: open.stage(),
+        });
+        under_way.collect()
     }
 
     /// Answers once what was logged before is durable.
@@ -305,6 +329,9 @@ impl Recorder {
     }
 
     fn fails(&mut self, error: &StoreError) {
+        if let Some(metrics) = &self.parts.metrics {
+            metrics.storage_failed();
+        }
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!("{error}");
         }

@@ -200,6 +200,12 @@ impl Open {
         Some((at_us, deadline.expired()))
     }
 
+    /// When its machine was last heard of, in microseconds since 1970.
+    pub(super) fn heard_us(&self) -> u64 {
+        let told = self.attempt.opened.0.saturating_add(self.last_us);
+        told.max(self.progress_us)
+    }
+
     /// How many events its log has.
     pub(super) fn events(&self) -> u64 {
         self.next_seq

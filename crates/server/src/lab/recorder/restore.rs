@@ -86,7 +86,12 @@ impl Recorder {
         // An attempt whose first events were not written yet is given them now.
         let rules = stored.clone().unwrap_or_else(|| {
             let next = self.next_of(&machine, &attempt.boot, attempt.local, BootLoader::Ipxe);
-            decide::rules(&target_name(&machine), mac, &next, &self.parts.deadlines)
+            decide::rules(
+                &target_name(&machine),
+                mac,
+                &next,
+                &self.parts.known.rules().deadlines,
+            )
         });
         let name = |rules: &VerdictRules| rules.targets.first().map(|target| target.name.clone());
         let target = name(&rules).unwrap_or_else(|| target_name(&machine));
