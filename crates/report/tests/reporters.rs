@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use bootgate_events::{Event, EventBody, EventKind, TargetName};
-use bootgate_report::{Live, Plain, Reporter};
+use bootgate_report::{Live, LiveRuns, Plain, Reporter};
 use indicatif::{InMemoryTerm, ProgressDrawTarget};
 
 /// A writer whose reader went away.
@@ -177,4 +177,42 @@ fn a_run_that_breaks_off_leaves_its_lines() {
     });
     let screen = screen(&events, 80, true);
     assert!(screen.contains("client  live"), "{screen}");
+}
+
+#[test]
+fn several_runs_have_a_line_each_and_one_for_all() {
+    let terminal = InMemoryTerm::new(60, 100);
+    let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+    let runs = LiveRuns::on(target, 3, 14);
+    let (mut good, mut bad) = (runs.run("uefi+nvme"), runs.run("bios+e1000"));
+    tell(&mut *good, &common::events("passed"));
+    let failed = common::events("failed");
+    let going = until("failed", |kind| {
+        matches!(kind, EventKind::VerdictReached { .. })
+    });
+    let (before, after) = failed.split_at(going.len());
+    tell(&mut *bad, before);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let drawn = |terminal: &InMemoryTerm| terminal.contents().contains("1 of 3 runs, 1 passed");
+    while !drawn(&terminal) && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    let text = terminal.contents();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    assert!(lines[0].starts_with("✓ "), "{text}");
+    assert!(lines[0].ends_with("uefi+nvme       passed"), "{text}");
+    assert!(lines[1].contains("bios+e1000 "), "{text}");
+    assert!(lines[2].ends_with("1 of 3 runs, 1 passed"), "{text}");
+
+    // The end of a failed one stays, with what shows it, above what goes on.
+    tell(&mut *bad, after);
+    bad.finish();
+    runs.finish();
+    let text = terminal.contents();
+    let told: Vec<&str> = text.lines().map(str::trim_end).collect();
+    assert!(told[1].starts_with("✗ "), "{text}");
+    assert!(told[1].contains("bios+e1000      failed at "), "{text}");
+    let hint = |line: &&str| line.starts_with("    hint: ");
+    assert!(told.iter().any(hint), "{text}");
+    assert!(!text.contains("of 3 runs"), "{text}");
 }
