@@ -62,7 +62,7 @@ pub(super) fn nic(
     );
 }
 
-/// Complains about a disk that firmware cannot boot from.
+/// Complains about a disk that firmware does not see. U-Boot looks at it first at every start.
 pub(super) fn disk(
     wire: &TargetWire,
     firmware: &FirmwareProfile,
@@ -81,7 +81,7 @@ pub(super) fn disk(
     let message = format!("firmware `{firmware}` has no driver for a `{word}` disk");
     checks.fail(
         Problem::at(disk_span(wire), message)
-            .hint("use bus = \"virtio\", \"nvme\" or \"sata\"; disk_boot = false skips the boot from disk")
+            .hint("use bus = \"virtio\", \"nvme\" or \"sata\"")
             .between(&[Axis::Firmware, Axis::Disk]),
     );
 }

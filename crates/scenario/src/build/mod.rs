@@ -148,8 +148,8 @@ fn target(
     let (name, firmware, driver) = (name?, firmware?, driver?);
     if disk_boot {
         fits::bios_disk(wire, &firmware, &driver, checks);
-        drivers::disk(wire, &firmware, &driver, checks);
     }
+    drivers::disk(wire, &firmware, &driver, checks);
     drivers::nic(wire, &firmware, &driver, checks);
     arch::same(&boots, &firmware, image.as_ref(), boot.as_ref(), checks);
     let name = TargetName::new(name);
