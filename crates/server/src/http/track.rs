@@ -176,15 +176,25 @@ fn complete_first(responses: &mut VecDeque<Response>) {
     }
 }
 
+/// Bytes of files that a connection sends in one go. A client on a fast link takes them as fast as they come, and others
+/// wait for the same thread.
+const TURN: usize = 2 << 20;
+
 /// A connection that tells what was written to it, and sends files in the place of what stands for them.
 pub(super) struct TrackedStream {
     stream: TcpStream,
     written: Arc<Written>,
+    /// Bytes of files sent since others had their turn.
+    in_a_row: usize,
 }
 
 impl TrackedStream {
     pub(super) fn new(stream: TcpStream, written: Arc<Written>) -> Self {
-        Self { stream, written }
+        Self {
+            stream,
+            written,
+            in_a_row: 0,
+        }
     }
 
     /// Tries until the socket takes something.
@@ -204,6 +214,21 @@ impl TrackedStream {
                 done => return Poll::Ready(done),
             }
         }
+    }
+
+    /// Sends the file's bytes in the place of `len` bytes that stand for them.
+    fn poll_file(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<usize>> {
+        if self.in_a_row >= TURN {
+            self.in_a_row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let sent = self.poll_socket(cx, |socket| self.written.send_file(socket, len));
+        self.in_a_row = match &sent {
+            Poll::Ready(Ok(count)) => self.in_a_row + count,
+            _ => 0,
+        };
+        sent
     }
 }
 
@@ -227,7 +252,7 @@ impl AsyncWrite for TrackedStream {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -237,8 +262,7 @@ impl AsyncWrite for TrackedStream {
             return Poll::Ready(Ok(0));
         };
         if is_stand_in(first) {
-            let send = |socket: &TcpStream| self.written.send_file(socket, first.len());
-            return self.poll_socket(cx, send);
+            return self.poll_file(cx, first.len());
         }
         let plain = slices.iter().take_while(|slice| !is_stand_in(slice));
         let (plain, rest) = slices.split_at(plain.count());
