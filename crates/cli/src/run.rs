@@ -2,6 +2,7 @@
 
 mod annotate;
 mod cells;
+mod front;
 mod limits;
 mod table;
 
@@ -15,16 +16,15 @@ use std::time::Instant;
 use bootgate_events::{TargetName, Verdict};
 use bootgate_harness::{HarnessError, RunOptions, RunOutcome};
 use bootgate_hostnet::{Sandbox, SandboxConfig};
-use bootgate_report::{Live, LiveRuns, Plain, Reporter, VerdictFile};
+use bootgate_report::{LiveRuns, VerdictFile};
 use bootgate_scenario::{Driver, Plan};
 use bootgate_target::accel::{self, AccelChoice};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
 use crate::args::{AccelArg, RunArgs};
-use crate::console::{self, Console};
+use crate::console;
 use crate::exit::{self, INFRA, USAGE};
-use crate::lines::Named;
 use crate::run::limits::{Host, Need};
 use crate::run::table::Table;
 
@@ -195,7 +195,7 @@ async fn run_all(jobs: VecDeque<Job>, args: &RunArgs, attach: Option<TargetName>
         clients: clients(&jobs, workers),
         queue: Mutex::new(jobs.into_iter().enumerate().collect()),
         column,
-        live: live_runs(crew_size, column),
+        live: front::live_runs(crew_size, column),
         attach,
         accel: choice(args.accel),
         keep_work: args.keep_work,
@@ -346,7 +346,7 @@ impl Crew {
     fn options(&self, job: &Job, accel: AccelChoice) -> RunOptions {
         let (reporters, attach) = match &self.live {
             Some(live) => (vec![live.run(&job.shown)], None),
-            None => front(self.attach.as_ref(), &job.shown, self.column),
+            None => front::of_one(self.attach.as_ref(), &job.shown, self.column),
         };
         RunOptions {
             folder: job.folder.clone(),
@@ -366,42 +366,6 @@ fn clients(jobs: &VecDeque<Job>, workers: usize) -> u32 {
     let mut sizes: Vec<usize> = able.map(|job| job.plan.targets.len()).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     u32::try_from(sizes.into_iter().take(workers).sum::<usize>()).unwrap_or(u32::MAX)
-}
-
-/// Several runs are shown live on a terminal.
-fn live_runs(runs: usize, column: Option<usize>) -> Option<LiveRuns> {
-    column
-        .filter(|_| std::io::stderr().is_terminal())
-        .map(|column| LiveRuns::new(runs, column))
-}
-
-/// Who shows the run: the attached console, a live display, or plain lines. Where several scenarios are run, every
-/// line has the scenario's name before it, in a column.
-fn front(
-    attach: Option<&TargetName>,
-    name: &str,
-    column: Option<usize>,
-) -> (Vec<Box<dyn Reporter>>, Option<bootgate_harness::Attach>) {
-    if let Some(target) = attach {
-        match Console::open(target.clone()) {
-            Ok((console, keys)) => {
-                let target = target.clone();
-                let attach = bootgate_harness::Attach { target, keys };
-                return (vec![Box::new(console)], Some(attach));
-            }
-            Err(error) => exit::complain(
-                &format!("attach to the console: {error}"),
-                "the run goes on without",
-            ),
-        }
-    }
-    let out = std::io::stdout();
-    let reporter: Box<dyn Reporter> = match column {
-        Some(column) => Box::new(Plain::new(Named::new(name, column, out))),
-        None if std::io::stderr().is_terminal() => Box::new(Live::new()),
-        None => Box::new(Plain::new(out)),
-    };
-    (vec![reporter], None)
 }
 
 /// Whether the run ended because KVM could not go on, which says nothing about what boots.
