@@ -17,7 +17,7 @@ source "$top/ci/media.sh"
 gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-bin grub-efi-amd64-bin gcc libc6-dev)
 # Real clients and readers that the tests put the servers and reports before.
 test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++
-    libarchive-tools dosfstools qemu-efi-aarch64
+    python3-venv libarchive-tools dosfstools qemu-efi-aarch64
     lintian strace binutils adduser
     kea-dhcp4-server kea-admin isc-dhcp-server isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
 # Peers that the benchmark runs beside us.
@@ -85,6 +85,22 @@ need_kernel() {
     names=$(printf '%s\n' $names | sort -u)
     # shellcheck disable=SC2086
     unpack_packages "$kernel_root" host_apt $names
+}
+
+# Tries the control interface by its description: a program of PyPI, in a folder of its own.
+schemathesis_version=4.32.5
+need_schemathesis() {
+    local folder=$top/target/tools/schemathesis
+    [ "$(cat "$folder/version" 2>/dev/null)" != "$schemathesis_version" ] || return 0
+    say "installing schemathesis $schemathesis_version"
+    rm -rf "$folder"
+    if ! { python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check "schemathesis==$schemathesis_version"; } >&2; then
+        # The test that uses it is skipped, and says so.
+        rm -rf "$folder"
+        printf 'schemathesis %s cannot be installed from PyPI here\n' "$schemathesis_version" >&2
+        return 0
+    fi
+    printf '%s\n' "$schemathesis_version" >"$folder/version"
 }
 
 # The programs that run inside guests are static; the release binary is what a user runs.

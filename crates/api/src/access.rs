@@ -16,8 +16,8 @@ pub const CSRF_HEADER: &str = "x-csrf-token";
 /// Shortest password, in letters.
 pub const PASSWORD_MIN: usize = 8;
 
-/// Longest password, in bytes.
-pub const PASSWORD_MAX: usize = 1024;
+/// Longest password, in letters.
+pub const PASSWORD_MAX: usize = 256;
 
 /// What somebody may do. Each role may do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +74,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A password that can be given to somebody.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(transparent)]
+#[allow(dead_code, reason = "it is there to be described")]
+struct Password(#[schemars(length(min = 8, max = 256))] String);
+
 /// Somebody with a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -92,10 +99,15 @@ pub struct User {
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// The name: 1 to 64 letters, digits, `-`, `_` and `.`, the first one a letter or digit.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"))
+    )]
     pub name: String,
     /// What they may do.
     pub role: Role,
-    /// The password, of [`PASSWORD_MIN`] to [`PASSWORD_MAX`].
+    /// The password, of [`PASSWORD_MIN`] to [`PASSWORD_MAX`] letters.
+    #[cfg_attr(feature = "schema", schemars(with = "Password"))]
     pub password: Secret,
 }
 
@@ -109,6 +121,7 @@ pub struct UserChange {
     pub role: Option<Role>,
     /// Another password. The tokens that the user got by the former one end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Password>"))]
     pub password: Option<Secret>,
 }
 
@@ -136,11 +149,16 @@ pub struct Token {
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Its name: 1 to 64 letters, digits, `-`, `_` and `.`, the first one a letter or digit.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"))
+    )]
     pub name: String,
     /// What its holder may do.
     pub role: Role,
-    /// How long it is good, in seconds; `None`: until it is revoked.
+    /// How long it is good, in seconds, up to ten years; `None`: until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 315_360_000)))]
     pub expires_in: Option<u64>,
 }
 
@@ -176,10 +194,15 @@ pub struct LoginForToken {
     pub user: String,
     /// Their password.
     pub password: Secret,
-    /// The token's name, such as that of the host it is kept on.
+    /// The token's name, such as that of the host it is kept on; the user's is put before it.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(regex(pattern = r"^[A-Za-z0-9_.-]{1,32}$"))
+    )]
     pub name: String,
     /// How long it is good, in seconds, up to 365 days; 30 days where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 31_536_000)))]
     pub expires_in: Option<u64>,
 }
 

@@ -43,6 +43,10 @@ pub struct Problem {
 #[serde(deny_unknown_fields)]
 pub struct ModeOrder {
     /// `local`, `flash-once`, `flash-always`, `inventory`, `install` or `script`.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(extend("enum" = ["local", "flash-once", "flash-always", "inventory", "install", "script"]))
+    )]
     pub mode: String,
     /// The image, for the modes that flash.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -211,7 +211,7 @@ impl Remote {
         let host = &self.url.host;
         let hint = match inner {
             Some(rustls::Error::InvalidCertificate(why)) => match why {
-                CertificateError::UnknownIssuer => {
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     "its certificate is of an authority that is not trusted here: --ca FILE names the authority's certificate".to_owned()
                 }
                 CertificateError::NotValidForName

@@ -173,21 +173,14 @@ fn the_roles_of_what_matters_are_these() {
     for (method, path, needed) in operations() {
         let line = format!("{method} {path}");
         let about = |word: &str| path.starts_with(&format!("/api/v1/{word}"));
-        let wanted = if about("login") {
-            None
-        } else if about("users")
-            || about("tokens")
-            || about("backup")
-            || about("collect")
-            || about("reload")
-        {
-            Some(Role::Admin)
-        } else if method == "DELETE" && !about("uploads") {
-            Some(Role::Admin)
-        } else if method == "GET" || about("logout") {
-            Some(Role::Viewer)
-        } else {
-            Some(Role::Operator)
+        let administration = ["users", "tokens", "backup", "collect", "reload"];
+        let wanted = match method.as_str() {
+            _ if about("login") => None,
+            _ if administration.into_iter().any(about) => Some(Role::Admin),
+            "DELETE" if !about("uploads") => Some(Role::Admin),
+            "GET" => Some(Role::Viewer),
+            _ if about("logout") => Some(Role::Viewer),
+            _ => Some(Role::Operator),
         };
         assert_eq!(needed, wanted, "{line}");
     }

@@ -121,14 +121,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             .await
             .map_err(|error| Refusal::new(error.status(), error.body_text(), ""))?;
         let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
-        match serde_json::from_slice(bytes) {
-            Ok(value) => Ok(Self(value)),
-            Err(error) => Err(Refusal::new(
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Refusal::new(
                 StatusCode::BAD_REQUEST,
                 format!("read the request's body: {error}"),
-                "see `bootgate_api::control` for what each request takes",
-            )),
+                "`bootgate api openapi` tells what each request takes",
+            )
+        };
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            // The library would take it for the fields in their order.
+            return Err(unreadable(&"a list, where an object is expected"));
         }
+        serde_json::from_slice(bytes)
+            .map(Self)
+            .map_err(|error| unreadable(&error))
     }
 }
 

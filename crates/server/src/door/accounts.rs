@@ -448,10 +448,10 @@ fn check_name(what: &str, name: &str) -> Result<(), AccountError> {
 }
 
 fn hashed(text: &Secret) -> Result<Secret, AccountError> {
-    if text.0.chars().count() < PASSWORD_MIN || text.0.len() > PASSWORD_MAX {
+    if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&text.0.chars().count()) {
         return Err(AccountError::bad(
             "the password is too short or too long",
-            "8 letters at least, 1024 bytes at most",
+            "8 letters at least, 256 at most",
         ));
     }
     let hash = password::hash(&text.0);

@@ -41,7 +41,7 @@ async fn known(
         .map_err(|_| broken("the server stops"))?;
     let (guard, user) = (Arc::clone(guard), user.to_owned());
     let found = tokio::task::spawn_blocking(move || {
-        let short = password.0.len() <= PASSWORD_MAX;
+        let short = password.0.chars().count() <= PASSWORD_MAX;
         short
             .then(|| guard.accounts.by_password(&user, &password))
             .flatten()
