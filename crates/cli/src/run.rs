@@ -267,10 +267,11 @@ impl Crew {
             }
             let began = Instant::now();
             let (shown, in_table) = (job.shown.clone(), job.plan.cell.is_some());
+            let title = job.plan.title();
             let outcome = self.one(job).await;
             let one = self.conclude(index, &shown, in_table, began, outcome);
             if annotate::wanted() {
-                annotate::say(&shown, &one.file);
+                annotate::say(&title, &one.file);
             }
             ended.push(one);
         }
