@@ -18,7 +18,7 @@ gate_packages=(qemu-system-x86 ovmf ipxe ipxe-qemu seabios grub-common grub-pc-b
 # Real clients and readers that the tests put the servers and reports before.
 test_packages=(dnsmasq-base curl tftp-hpa udhcpc isc-dhcp-client dhcpcd-base iproute2 util-linux zstd cpio tshark chromium g++
     python3-venv libarchive-tools dosfstools qemu-efi-aarch64
-    lintian strace binutils adduser
+    lintian strace binutils adduser docker-registry
     kea-dhcp4-server kea-admin isc-dhcp-server isc-dhcp-relay systemd pxelinux syslinux-common u-boot-qemu qemu-system-arm)
 # Peers that the benchmark runs beside us.
 bench_packages=(dnsmasq-base nginx-light iproute2 util-linux python3 kea-dhcp4-server kea-admin initramfs-tools udev curl wrk)

@@ -131,7 +131,7 @@ fn every_example_of_the_page_is_good() {
 }
 
 /// The tables of the file, each with the heading of its section on the page.
-const TABLES: [(&str, &str); 15] = [
+const TABLES: [(&str, &str); 16] = [
     ("", "### Top level"),
     ("[state]", "### `[state]`"),
     ("[[interface]]", "### `[[interface]]`"),
@@ -148,6 +148,7 @@ const TABLES: [(&str, &str); 15] = [
     ("[[image]]", "### `[[image]]`"),
     ("[[installer]]", "### `[[installer]]`"),
     ("[[script]]", "### `[[script]]`"),
+    ("[artifacts]", "### `[artifacts]`"),
     ("[limits]", "### `[limits]`"),
     ("[limits]\nleases = 1", "### `[limits]`"),
 ];

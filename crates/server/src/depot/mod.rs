@@ -1,16 +1,19 @@
 //! What operators uploaded, as the servers give it out: a copy in memory of the names in the store.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bootgate_api::artifact::{ArtifactInfo, ImageInfo, name_of_digest};
 use bootgate_api::{INDEX_SCHEMA, Sha256Hex};
 use bootgate_events::ArtifactRole;
 use bootgate_store::{ArtifactFilter, ArtifactStore, Store, StoreError};
 use serde::Deserialize;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
 
+use crate::lab::now;
 use crate::{Artifact, ArtifactName};
 
 /// The part of a chunk index that the server needs: its chunks may be many.
@@ -99,6 +102,28 @@ fn artifact(
         content_type: media_type.map_or(bare.content_type, str::to_owned),
         digest: Some(*sha256),
         ..bare
+    }
+}
+
+/// Time between two looks for uploads that wait too long.
+const TIDY: Duration = Duration::from_secs(300);
+
+/// Forgets uploads that wait too long, now and then, until it is dropped.
+pub(crate) async fn tidy(store: Arc<dyn Store>) {
+    let mut next = tokio::time::interval(TIDY);
+    loop {
+        next.tick().await;
+        let store = Arc::clone(&store);
+        let expired = tokio::task::spawn_blocking(move || match store.artifacts() {
+            Some(depot) => depot.expire_uploads(now()),
+            None => Ok(0),
+        });
+        match expired.await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => tracing::info!("{count} uploads waited too long and are forgotten"),
+            Ok(Err(error)) => tracing::warn!("{error}"),
+            Err(error) => tracing::warn!("forget old uploads: {error}"),
+        }
     }
 }
 

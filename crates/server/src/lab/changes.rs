@@ -48,6 +48,7 @@ pub(super) fn changes(
     lines.one("flash_tries", &before.flash_tries, &after.flash_tries);
     lines.one("keep_attempts", &before.keep_attempts, &after.keep_attempts);
     lines.one("limits of DHCP", &before.dhcp_limits, &after.dhcp_limits);
+    lines.one("limits of uploads", &before.uploads, &after.uploads);
     lines.one("deadlines", &before.deadlines, &after.deadlines);
     lines.0
 }

@@ -9,6 +9,7 @@ use bootgate_events::Stage;
 use bootgate_netboot::dhcp::{DhcpLimits, DhcpMode, SubnetConfig};
 use bootgate_netboot::dhcp6;
 use bootgate_netboot::policy::ArchTable;
+use bootgate_store::UploadLimits;
 
 use crate::ServerConfig;
 
@@ -48,6 +49,8 @@ pub struct LabConfig {
     pub flash_tries: u32,
     /// Finished attempts that are kept of each machine.
     pub keep_attempts: u32,
+    /// What uploads of artifacts may take.
+    pub uploads: UploadLimits,
     /// How long an attempt may take.
     pub deadlines: LabDeadlines,
 }
@@ -72,6 +75,7 @@ impl LabConfig {
             local_boot: LocalBootDefault::default(),
             flash_tries: 3,
             keep_attempts: 100,
+            uploads: UploadLimits::default(),
             deadlines: LabDeadlines::default(),
         }
     }

@@ -32,7 +32,7 @@ pub use control::{ForeignServer, Lab, LabStatus, now};
 pub use explain::AskingAs;
 pub use recorder::UnderWay;
 
-use crate::depot::Stored;
+use crate::depot::{self, Stored};
 use crate::metrics::Metrics;
 use crate::{
     Artifacts, BootServer, EventSink, Shared, SharedLookup, SharedParts, SocketSource, StartError,
@@ -53,6 +53,8 @@ pub struct LabServer {
     slots: Slots,
     /// Servers that were replaced, with their last transfers.
     retired: JoinSet<()>,
+    /// What is done now and then. It ends with this.
+    _chores: JoinSet<()>,
     shared: Arc<Shared>,
     leased: Arc<RwLock<Leased>>,
     recorder: RecorderThread,
@@ -91,6 +93,8 @@ impl LabServer {
             leased,
             ..
         } = memory;
+        let mut chores = JoinSet::new();
+        chores.spawn(depot::tidy(Arc::clone(&store)));
         let lab = Arc::new(Lab::new(LabParts {
             store,
             live,
@@ -106,6 +110,7 @@ impl LabServer {
             config,
             slots,
             retired: JoinSet::new(),
+            _chores: chores,
             shared,
             leased,
             recorder,
@@ -171,6 +176,9 @@ impl Memory {
     fn read_now(config: &LabConfig, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let artifacts = Arc::<Artifacts>::default();
         let library = Arc::new(Shelf::new(Library::read(config, &artifacts)?));
+        if let Some(depot) = store.artifacts() {
+            depot.set_upload_limits(config.uploads);
+        }
         let stored = Stored::read(&*store).map_err(StartError::Store)?;
         artifacts.set_stored(stored.artifacts);
         library.put_stored(&stored.images);

@@ -48,6 +48,9 @@ impl LabServer {
         let (dhcp, dhcp6) = self.slots.dhcp(&config, &steps);
         self.shared.artifacts.replace(artifacts);
         parts.library.put(library);
+        if let Some(depot) = parts.store.artifacts() {
+            depot.set_upload_limits(config.uploads);
+        }
         parts.known.set_rules(Rules::of(&config));
         *self.leased.write().unwrap_or_else(PoisonError::into_inner) = Leased::of(&config);
         reconfigure(&self.shared, dhcp, dhcp6, &leases);

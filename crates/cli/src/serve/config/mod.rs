@@ -2,6 +2,7 @@
 
 mod api;
 mod boot;
+mod depot;
 mod interface;
 mod ipv6;
 mod network;
@@ -133,6 +134,7 @@ fn settings(wire: &ServeWire, checks: &Checks<'_>) -> Option<Settings> {
     );
     let limits = limits(&wire.limits, &mut lab, checks);
     let api = api::api(&wire.api, checks);
+    lab.uploads = depot::uploads(&wire.artifacts, checks);
     let state = match &wire.state.folder {
         Some(folder) => checks.path(folder),
         None => PathBuf::from(STATE),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bootgate_scenario::file::{Reader, Spanned, Text};
 
 use super::api::ApiWire;
+use super::depot::ArtifactsWire;
 
 /// A whole number with its place.
 pub(super) type Number = Spanned<u64>;
@@ -26,6 +27,7 @@ pub(super) struct ServeWire {
     pub(super) scripts: Vec<ScriptWire>,
     pub(super) limits: LimitsWire,
     pub(super) api: ApiWire,
+    pub(super) artifacts: ArtifactsWire,
     pub(super) metrics: MetricsWire,
     pub(super) log: LogWire,
 }
@@ -204,6 +206,9 @@ impl ServeWire {
             limits: root
                 .table("limits", "limits")
                 .map_or_else(LimitsWire::default, LimitsWire::read),
+            artifacts: root
+                .table("artifacts", "artifacts")
+                .map_or_else(ArtifactsWire::default, ArtifactsWire::read),
             api: root
                 .table("api", "api")
                 .map_or_else(ApiWire::default, ApiWire::read),
