@@ -54,7 +54,7 @@ pub struct LabServer {
     /// Servers that were replaced, with their last transfers.
     retired: JoinSet<()>,
     /// What is done now and then. It ends with this.
-    _chores: JoinSet<()>,
+    chores: JoinSet<()>,
     shared: Arc<Shared>,
     leased: Arc<RwLock<Leased>>,
     recorder: RecorderThread,
@@ -110,7 +110,7 @@ impl LabServer {
             config,
             slots,
             retired: JoinSet::new(),
-            _chores: chores,
+            chores,
             shared,
             leased,
             recorder,
@@ -140,6 +140,8 @@ impl LabServer {
     pub async fn stop(mut self) {
         self.slots.stop().await;
         self.retired.shutdown().await;
+        // They have the store in their hands.
+        self.chores.shutdown().await;
         let (shared, recorder) = (self.shared, self.recorder);
         let stopped = tokio::task::spawn_blocking(move || {
             shared.close();

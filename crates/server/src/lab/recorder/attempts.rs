@@ -24,6 +24,9 @@ const PROGRESS_US: u64 = 1_000_000;
 /// for as long as it may tells one line of progress a second; who tells more fills the disk.
 const EVENTS_MAX: u64 = 25_000;
 
+/// Refused requests of one attempt that its log takes: a loader tries some dozens of names, who asks for more is no loader.
+const REFUSED_MAX: u32 = 256;
+
 /// Characters of a path that a log takes: over HTTP it may have 64 KiB.
 const TEXT_MAX: usize = 1024;
 
@@ -158,11 +161,14 @@ impl Recorder {
 
     /// Whether the log of the machine's attempt is so long that this is left out. It is counted as lost.
     fn is_too_much(&self, mac: &MacAddr, kind: &EventKind) -> bool {
-        let long = self
-            .open
-            .get(mac)
-            .is_some_and(|open| open.events() >= EVENTS_MAX);
-        let left_out = long && !matches!(kind, EventKind::TransferCompleted { .. });
+        let left_out = self.open.get(mac).is_some_and(|open| {
+            let long = open.events() >= EVENTS_MAX;
+            match kind {
+                EventKind::TransferCompleted { .. } => false,
+                EventKind::RequestRefused { .. } => long || open.refused() >= REFUSED_MAX,
+                _ => long,
+            }
+        });
         if left_out {
             self.parts.health.lost.fetch_add(1, Ordering::Relaxed);
         }

@@ -29,6 +29,8 @@ pub(super) struct Open {
     pub(super) flashed: bool,
     /// When the agent's progress was last told, in microseconds since 1970.
     pub(super) progress_us: u64,
+    /// Requests of the attempt's machine that were refused, as far as its log has them.
+    refused: u32,
     prove: bool,
     /// Whether its last event is in its log already: the server ended before the verdict was stored.
     pub(super) ended: bool,
@@ -101,6 +103,7 @@ impl Open {
             after_script: None,
             flashed: false,
             progress_us: 0,
+            refused: 0,
             prove: false,
             ended: false,
         })
@@ -152,6 +155,9 @@ impl Open {
     }
 
     fn note(&mut self, kind: &EventKind, now_us: u64) {
+        if matches!(kind, EventKind::RequestRefused { .. }) {
+            self.refused = self.refused.saturating_add(1);
+        }
         match kind {
             EventKind::DhcpReceived { facts, .. } => {
                 if begins_talk(&facts.message) {
@@ -204,6 +210,11 @@ impl Open {
     pub(super) fn heard_us(&self) -> u64 {
         let told = self.attempt.opened.0.saturating_add(self.last_us);
         told.max(self.progress_us)
+    }
+
+    /// Refused requests in its log.
+    pub(super) fn refused(&self) -> u32 {
+        self.refused
     }
 
     /// How many events its log has.
