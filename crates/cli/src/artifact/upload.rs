@@ -290,7 +290,11 @@ pub(crate) async fn send(
         if let Some(trouble) = trouble {
             patience.again(&work, trouble).await.map_err(goes_on)?;
         }
+        let before = upload.offset;
         upload = known(client, &upload.id, &work, &mut patience).await?;
+        if upload.offset > before {
+            patience.worked();
+        }
         work.at(upload.offset);
         feed = Feed::open(&source, upload.offset);
     }

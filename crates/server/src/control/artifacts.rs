@@ -11,12 +11,12 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bootgate_api::UnixMicros;
 use bootgate_api::artifact::{
     AliasOrder, ArtifactInfo, CollectOrder, Collected, NameOrder, UploadEnd, UploadInfo,
-    UploadOrder, Uploaded, paths,
+    UploadOrder, Uploaded, digest_of_name, paths,
 };
 use bootgate_api::control::Forgotten;
+use bootgate_api::{Sha256Hex, UnixMicros};
 use bootgate_store::{ArtifactFilter, ArtifactStore, StoreError};
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -84,8 +84,18 @@ impl Control {
         }
     }
 
+    /// Whether the bytes of a blob are there.
+    pub(super) fn is_whole(&self, sha256: &Sha256Hex) -> Result<bool, Refusal> {
+        Ok(self.depot()?.blob_path(sha256).is_file())
+    }
+
     fn artifact(&self, name: &str) -> Result<ArtifactInfo, Refusal> {
         let found = self.depot()?.artifact(name)?;
+        // A blob whose file somebody removed is to be uploaded again.
+        let found = match found {
+            Some(blob) if digest_of_name(name).is_some() && !self.is_whole(&blob.sha256)? => None,
+            found => found,
+        };
         found.ok_or_else(|| {
             let hint = "`bootgate artifact list` shows what there is";
             Refusal::not_found(format!("no artifact `{name}` is here"), hint)
@@ -173,6 +183,13 @@ pub(super) async fn name(
 ) -> Result<Json<ArtifactInfo>, Refusal> {
     blocking(control, move |control| {
         control.check_free(&name)?;
+        if !control.is_whole(&order.sha256)? {
+            let error = format!(
+                "give the name `{name}`: no blob sha256:{} is here",
+                order.sha256
+            );
+            return Err(Refusal::not_found(error, "upload it first"));
+        }
         let named = control.depot()?.name_blob(&name, &order, now());
         let named = named.map_err(explained)?;
         control.refresh()?;
