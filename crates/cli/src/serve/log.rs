@@ -45,7 +45,12 @@ impl Log {
     fn value(&mut self, attempt: &AttemptId, event: &Event) -> Option<serde_json::Value> {
         let mut value = serde_json::to_value(event).ok()?;
         let kind = event.kind();
-        if let Some(EventKind::AttemptOpened { mac, .. }) = kind {
+        let mac = match kind {
+            Some(EventKind::AttemptOpened { mac, .. }) => Some(mac),
+            Some(EventKind::RunStarted { targets, .. }) => targets.first().map(|one| &one.mac),
+            _ => None,
+        };
+        if let Some(mac) = mac {
             self.keep(attempt, mac.to_string());
         }
         let level = match kind {
