@@ -14,14 +14,16 @@ mod laboratory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bootgate_api::BootMode;
 use bootgate_api::access::{NewToken, Role};
 use bootgate_api::control::paths;
 use bootgate_events::{Event, EventKind, MacAddr};
 use bootgate_server::control::{Control, Names};
 use bootgate_server::door::{Accounts, Door, DoorConfig};
 use bootgate_server::lab::now;
-use bootgate_store::{AttemptFilter, Store};
+use bootgate_store::{AttemptFilter, NewAttempt, Store};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -248,5 +250,60 @@ async fn an_attempt_is_followed_to_its_end_and_not_asked_for_again() {
     assert_eq!(status, 204);
     for (path, last) in [(path.as_str(), "x"), (paths::EVENTS, "1,2")] {
         assert_eq!(house.try_follow(path, Some(last)).await.0, 400, "{path}");
+    }
+}
+
+/// One that listens and does not read: it holds nobody up, is told why it was cut off, and goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_cut_off_and_goes_on_later() {
+    let lab = Laboratory::new().await;
+    // An attempt with so many events that no buffer takes them all.
+    let attempt = lab
+        .store
+        .open_attempt(&NewAttempt {
+            mac: MAC,
+            boot: BootMode::Local,
+            local: false,
+            expected: None,
+            at: now(),
+        })
+        .unwrap();
+    let house = House::of(&lab).await;
+    let filler = "x".repeat(8000);
+    let events: Vec<Event> = (0..4000)
+        .map(|seq| {
+            serde_json::from_value(serde_json::json!({
+                "schema": 1, "seq": seq, "mono_us": seq, "wall_us": seq,
+                "run": attempt.id, "attempt": attempt.id, "kind": "filler", "text": filler,
+            }))
+            .unwrap()
+        })
+        .collect();
+    lab.store.append_events(&events).unwrap();
+    let path = paths::events(attempt.id.as_str());
+    let mut reader = house.follow(&path, None).await;
+    let first = reader.next().await.expect("an event");
+    assert_eq!(first.seq, 0);
+    // Nothing tells a reader that does not read that it was too slow; the time is what is tested.
+    tokio::time::sleep(Duration::from_secs(23)).await;
+    let mut last = first.seq;
+    let mut dropped = false;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let read = tokio::time::timeout(PATIENCE, reader.rest.read_line(&mut line)).await;
+        if read.expect("a line in time").unwrap_or(0) == 0 {
+            break;
+        }
+        if let Some(id) = line.strip_prefix("id: ") {
+            last = id.trim().parse().unwrap();
+        }
+        dropped |= line == "event: dropped\n";
+    }
+    assert!(dropped, "it is told why");
+    assert!(last < 3999, "{last}");
+    let mut reader = house.follow(&path, Some(&last.to_string())).await;
+    for seq in last + 1..4000 {
+        assert_eq!(reader.next().await.expect("one more").seq, seq);
     }
 }

@@ -108,8 +108,8 @@ async fn serve(
     say_ready(&settings, &lab, &notes, format);
     let watchdog = running::watchdog(server.control());
     systemd::ready("serving");
-    // What the file's paths begin at must not change with the working folder.
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // As it was given: relative paths in it mean the same when it is read again.
+    let path = path.to_owned();
     let running = Running {
         path,
         settings,
