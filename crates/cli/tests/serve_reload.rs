@@ -307,6 +307,24 @@ fn interfaces_come_and_go_and_change_without_touching_others() {
                 .contains("ip=10.77.0.10")
         );
 
+        // IPv6 on the same interface, and away again.
+        sh("ip -6 addr add fd00:77::1/64 dev srv0 nodad");
+        cable.client("ip -6 addr add fd00:77::9/64 dev cli0 nodad");
+        let ranges = "ranges = \"10.77.0.100-10.77.0.109\"";
+        let six = format!("{ranges}\nipv6 = {{ prefix = \"fd00:77::/64\" }}");
+        write(&config, &cable, &one.replace(ranges, &six));
+        hangup(server.pid());
+        server.wait_for("interface `srv0`: changed");
+        assert!(sockets("u").contains("]:547") || sockets("u").contains("*:547"));
+        let fetch = "python3 -c \"import urllib.request as u; print(len(u.urlopen('http://[fd00:77::1]/artifacts/big.bin').read()))\"";
+        assert_eq!(cable.client(fetch).trim(), SIZE.to_string());
+        let status = told(&operator(&cable, &["status"]));
+        assert!(status.contains("dhcp6"), "{status}");
+        write(&config, &cable, &one);
+        hangup(server.pid());
+        server.wait_for("interface `srv0`: changed");
+        assert!(!sockets("u").contains(":547"));
+
         // A port that another program has: nothing changes.
         let taken = std::net::TcpListener::bind("10.78.0.1:8082").expect("a port");
         write(&config, &cable, &two.replace("8080", "8082"));
