@@ -62,7 +62,7 @@ pub(crate) enum MachineCommand {
     Arm {
         #[command(flatten)]
         machine: MachineArg,
-        /// The image, as the server's configuration names it.
+        /// The image, as `bootgate image list` names it.
         #[arg(long, value_name = "NAME")]
         image: String,
         #[command(flatten)]
@@ -116,7 +116,7 @@ pub(crate) struct SetArgs {
     /// What it boots: local, flash-once, flash-always, inventory, install or script.
     #[arg(long)]
     pub(crate) mode: Option<String>,
-    /// The image that is flashed, as the server's configuration names it.
+    /// The image that is flashed, as `bootgate image list` names it.
     #[arg(long, value_name = "NAME", requires = "mode")]
     pub(crate) image: Option<String>,
     #[command(flatten)]

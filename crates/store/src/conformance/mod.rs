@@ -18,6 +18,7 @@ mod flashes;
 mod leases;
 mod machines;
 mod samples;
+mod uploads;
 
 pub use samples::{event, expected, inventory, mac, nonce, order, verdict};
 
@@ -52,7 +53,7 @@ pub fn checks() -> Vec<Check> {
 /// Every check of a backend that keeps artifacts ([`Store::artifacts`]).
 #[must_use]
 pub fn artifact_checks() -> Vec<Check> {
-    artifacts::CHECKS.to_vec()
+    [uploads::CHECKS, artifacts::CHECKS].concat()
 }
 
 /// A list of checks named after their functions.

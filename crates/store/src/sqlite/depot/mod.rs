@@ -6,8 +6,10 @@
 //! is replaced when the same bytes come again.
 
 mod blobs;
+mod finish;
 mod images;
 mod names;
+mod part;
 mod uploads;
 
 use std::collections::HashMap;
@@ -22,7 +24,7 @@ use bootgate_api::{Sha256Hex, UnixMicros};
 use super::Sqlite;
 use super::fault::Fault;
 use crate::{Appending, ArtifactFilter, ArtifactStore, NewImage, StoreError, UploadLimits};
-use uploads::Hashed;
+use part::Hashed;
 pub(super) use uploads::tidy;
 
 /// What is kept in memory of artifacts.
@@ -83,7 +85,7 @@ impl ArtifactStore for Sqlite {
     }
 
     fn append_upload(&self, id: &str, offset: u64) -> Result<Box<dyn Appending + '_>, StoreError> {
-        uploads::append(self, id, offset)
+        part::append(self, id, offset)
     }
 
     fn finish_upload(
@@ -92,7 +94,7 @@ impl ArtifactStore for Sqlite {
         sha256: Option<Sha256Hex>,
         at: UnixMicros,
     ) -> Result<Uploaded, StoreError> {
-        uploads::finish(self, id, sha256, at)
+        finish::finish(self, id, sha256, at)
     }
 
     fn cancel_upload(&self, id: &str) -> Result<bool, StoreError> {
