@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::progress::Work;
 use super::upload::{self, Broken, LocalFile, Source};
 use super::web::WebFile;
-use super::{name_what_is_here, oci};
+use super::{name_what_is_here, oci, web};
 use crate::client::{Client, Trouble};
 
 /// Bytes read at once.
@@ -45,7 +45,7 @@ pub(super) async fn find(
 }
 
 fn find_now(text: &str, sha256: Option<Sha256Hex>, layer: Option<&str>) -> Result<Origin, Trouble> {
-    let source = ("source".to_owned(), text.to_owned());
+    let source = ("source".to_owned(), web::shown(text));
     if text.starts_with("oci://") {
         let found = oci::find(text, layer)?;
         if let Some(expected) = sha256.filter(|expected| *expected != found.sha256) {

@@ -72,6 +72,19 @@ pub(super) fn refused(status: StatusCode) -> Broken {
     }
 }
 
+/// A URL as it may be shown and stored: a login, and what stands after `?`, may be secret.
+pub(super) fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
 /// A file on the web. It is gone on with by a range (RFC 9110, section 14); a server without ranges sends what came already
 /// once more.
 pub(super) struct WebFile {
@@ -130,7 +143,7 @@ impl Source for WebFile {
     }
 
     fn name(&self) -> String {
-        format!("`{}`", self.url)
+        format!("`{}`", shown(&self.url))
     }
 }
 
@@ -165,5 +178,28 @@ impl<R: Read> Read for Counted<R> {
             *left = left.saturating_sub(count as u64);
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        for (url, told) in [
+            ("https://a.example/b/c?sig=x#y", "https://a.example/b/c"),
+            (
+                "https://u:p@a.example:8443/b@c",
+                "https://a.example:8443/b@c",
+            ),
+            ("http://u@a.example", "http://a.example"),
+            (
+                "oci://a.example/b:1@sha256:00",
+                "oci://a.example/b:1@sha256:00",
+            ),
+        ] {
+            assert_eq!(shown(url), told);
+        }
     }
 }
