@@ -28,6 +28,12 @@ pub(crate) async fn state(command: StateCommand) -> Done {
 }
 
 async fn backup(file: &Path, reach: &Reach) -> Done {
+    if let (Some(server), false) = (&reach.network.server, file.is_absolute()) {
+        return Err(Trouble::usage(
+            format!("`{}` is no place on the host of `{server}`", file.display()),
+            "the server writes the copy: name an absolute path there",
+        ));
+    }
     let path = std::path::absolute(file)
         .map_err(|error| Trouble::usage(format!("`{}`: {error}", file.display()), ""))?;
     let Some(path) = path.to_str() else {

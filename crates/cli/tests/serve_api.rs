@@ -130,7 +130,7 @@ fn text(path: &Path) -> &str {
 #[test]
 fn operators_do_from_elsewhere_what_they_do_here() {
     require_root!();
-    require_commands!("unshare", "nsenter", "ip");
+    require_commands!("unshare", "nsenter", "ip", "curl");
     assert!(in_namespaces(|| {
         let mut lab = with_door("");
         lab.serve();
@@ -213,6 +213,35 @@ fn operators_do_from_elsewhere_what_they_do_here() {
             &["state", "restore", text(&copy)],
             2,
             &["cannot be restored from here"],
+        );
+        refused(
+            &lab,
+            &["state", "backup", "copy.db"],
+            2,
+            &["name an absolute path there"],
+        );
+        // Bytes come there and back.
+        let file = lab.path("tool.bin");
+        fs::write(&file, vec![7; 3 << 20]).unwrap();
+        good(
+            &lab,
+            &["artifact", "upload", text(&file), "--name", "tool.bin"],
+        );
+        assert!(good(&lab, &["artifact", "list"]).contains("tool.bin"));
+        let back = lab.path("back.bin");
+        let token = fs::read_to_string(&admin).unwrap();
+        sh(&format!(
+            "curl -sf --cacert {} -o {} -H 'Authorization: Bearer {}' {URL}/api/v1/artifacts/tool.bin/content",
+            lab.path("cert.pem").display(),
+            back.display(),
+            token.trim()
+        ));
+        assert_eq!(fs::read(&back).unwrap(), fs::read(&file).unwrap());
+        refused(
+            &lab,
+            &["artifact", "delete", "tool.bin"],
+            2,
+            &["this needs admin"],
         );
         // The user goes, and the login with them.
         lab.bootgate(&["user", "remove", "ada"]);

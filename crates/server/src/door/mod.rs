@@ -11,6 +11,7 @@ mod login;
 mod openapi;
 mod password;
 mod routes;
+mod sessions;
 mod tls;
 
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time;
-use tower_sessions::{Expiry, MemoryStore, SessionManagerLayer};
+use tower_sessions::{Expiry, SessionManagerLayer};
 
 pub use accounts::{ACCOUNTS, AccountError, Accounts};
 pub use openapi::openapi;
@@ -34,6 +35,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use guard::Guard;
 use limits::Limits;
+use sessions::Sessions;
 use tls::Tls;
 
 /// The cookie of a session.
@@ -167,7 +169,7 @@ impl Door {
 
 /// The router behind its guard, with what is only there over the network.
 fn guarded(router: Router, guard: Arc<Guard>) -> Router {
-    let sessions = SessionManagerLayer::new(MemoryStore::default())
+    let sessions = SessionManagerLayer::new(Sessions::default())
         .with_name(SESSION_COOKIE)
         .with_secure(true)
         .with_http_only(true)
