@@ -2,7 +2,7 @@
 //!
 //! Its data are pieces of a region that nobody looks into. The connection tells them by their address, and has the
 //! kernel send the file's bytes in their place. A body like this may be given only to a connection that does so: see
-//! [`super::connection`].
+//! [`mod@super::connection`].
 
 use std::io;
 use std::ops::Range;
