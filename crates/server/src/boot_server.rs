@@ -207,12 +207,15 @@ impl BootServer {
         self.spawn6(over6, &sockets);
         if let Some(socket) = tftp {
             let server = TftpServer::new(Arc::clone(&self.context), sockets, socket);
-            self.transfers.spawn(server.run());
+            self.transfers.spawn(server.run(self.orders.taking()));
             self.ready("tftp", addresses.tftp.map(|a| a.to_string()));
         }
         if let Some(listener) = http {
-            self.transfers
-                .spawn(crate::http::run(Arc::clone(&self.context), listener));
+            self.transfers.spawn(crate::http::run(
+                Arc::clone(&self.context),
+                listener,
+                self.orders.taking(),
+            ));
             self.ready("http", addresses.http.map(|a| a.to_string()));
         }
     }
@@ -238,13 +241,16 @@ impl BootServer {
         for socket in over6.tftp {
             let bound = address(socket.local_addr());
             let server = TftpServer::new(Arc::clone(&context), Arc::clone(sockets), socket);
-            self.transfers.spawn(server.run());
+            self.transfers.spawn(server.run(self.orders.taking()));
             self.ready("tftp", bound);
         }
         for listener in over6.http {
             let bound = address(listener.local_addr());
-            self.transfers
-                .spawn(crate::http::run(Arc::clone(&context), listener));
+            self.transfers.spawn(crate::http::run(
+                Arc::clone(&context),
+                listener,
+                self.orders.taking(),
+            ));
             self.ready("http", bound);
         }
     }
@@ -309,11 +315,11 @@ impl BootServer {
         self.orders.set_limits(limits);
     }
 
-    /// Takes nothing new, and returns at once. What is given back ends with the last transfer that is under way. TFTP
+    /// Takes nothing new, and returns when its listeners are gone. What is given back ends with the last transfer that is under way. TFTP
     /// transfers that share the server's port (`tftp_single_port`) end at once.
     pub(crate) async fn retire(mut self) -> impl Future<Output = ()> + Send + 'static {
         self.tasks.shutdown().await;
-        self.orders.close();
+        self.orders.close().await;
         async move { while self.transfers.join_next().await.is_some() {} }
     }
 }

@@ -26,6 +26,17 @@ pub(crate) struct Context {
 pub(crate) struct Orders {
     limits: RwLock<Limits>,
     closing: watch::Sender<bool>,
+    /// Servers that take what is new.
+    taking: watch::Sender<usize>,
+}
+
+/// Held by a server for as long as it takes what is new.
+pub(crate) struct Taking(Arc<Orders>);
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.taking.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Orders {
@@ -33,6 +44,7 @@ impl Orders {
         Arc::new(Self {
             limits: RwLock::new(limits),
             closing: watch::Sender::new(false),
+            taking: watch::Sender::new(0),
         })
     }
 
@@ -41,9 +53,19 @@ impl Orders {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    /// Has the servers take nothing new, and end with the last of what is under way.
-    pub(crate) fn close(&self) {
+    /// For a server that begins to take what is new.
+    pub(crate) fn taking(self: &Arc<Self>) -> Taking {
+        self.taking.send_modify(|count| *count += 1);
+        Taking(Arc::clone(self))
+    }
+
+    /// Has the servers take nothing new, and end with the last of what is under way. Returns when nothing new is taken any
+    /// more.
+    pub(crate) async fn close(&self) {
         self.closing.send_replace(true);
+        let mut taking = self.taking.subscribe();
+        // What is counted is in this value, which is there.
+        let _ = taking.wait_for(|count| *count == 0).await;
     }
 }
 

@@ -22,7 +22,7 @@ use bootgate_events::{ArtifactRole, MacAddr, Protocol};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
 
-use crate::context::{Context, Refused};
+use crate::context::{Context, Refused, Taking};
 use crate::desk::Refusal;
 use connection::Peer;
 use reply::{Reply, failure};
@@ -137,7 +137,7 @@ impl Asked<'_> {
 }
 
 /// Accepts connections until it is stopped.
-pub(crate) async fn run(context: Arc<Context>, listener: TcpListener) {
+pub(crate) async fn run(context: Arc<Context>, listener: TcpListener, taking: Taking) {
     let router = router(&context);
     let mut open = JoinSet::new();
     let mut peers: HashMap<Id, IpAddr> = HashMap::new();
@@ -183,6 +183,7 @@ pub(crate) async fn run(context: Arc<Context>, listener: TcpListener) {
         }
     }
     drop(listener);
+    drop(taking);
     while open.join_next().await.is_some() {}
 }
 

@@ -19,7 +19,7 @@ use bootgate_netboot::tftp::{BadRequest, ErrorCode, Limits, ReadRequest, Refusal
 use tokio::net::UdpSocket;
 use tokio::task::{Id, JoinSet};
 
-use crate::context::{Context, ERRORS_IN_A_ROW, Refused};
+use crate::context::{Context, ERRORS_IN_A_ROW, Refused, Taking};
 use crate::{ServerConfig, SocketSource};
 use leash::Leash;
 
@@ -97,7 +97,7 @@ impl TftpServer {
         }
     }
 
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self, taking: Taking) {
         let port = Arc::clone(&self.port);
         let mut buffer = [0; REQUEST_MAX];
         let mut errors = 0;
@@ -125,6 +125,7 @@ impl TftpServer {
                 }
             }
         }
+        drop(taking);
         // Nobody reads for transfers that have no socket of their own: they end with this.
         while !port.context.config.tftp_single_port
             && let Some(ended) = self.running.join_next_with_id().await
