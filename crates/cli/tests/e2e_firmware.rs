@@ -233,3 +233,29 @@ fn a_bios_machine_starts_from_the_usb_stick() {
         "it booted over the network"
     );
 }
+
+/// The interface that nobody answers is tried first, and its failure is not the machine's.
+fn passes_by_the_second_interface(name: &str, given_up: &[u8]) {
+    let run = passes(name);
+    let console = std::fs::read(run.folder.join("console/client.log")).expect("a console log");
+    assert!(
+        console
+            .windows(given_up.len())
+            .any(|words| words == given_up),
+        "{}",
+        String::from_utf8_lossy(&console)
+    );
+}
+
+#[test]
+fn a_bios_machine_whose_first_interface_is_dead_boots_by_the_second() {
+    require_gate!();
+    passes_by_the_second_interface("bios-dead-nic.toml", b"No configuration methods");
+}
+
+#[test]
+fn a_uefi_machine_whose_first_interface_has_no_cable_boots_by_the_second() {
+    require_gate!();
+    require_full!();
+    passes_by_the_second_interface("uefi-no-cable.toml", b"Link:down");
+}

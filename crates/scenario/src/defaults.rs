@@ -253,3 +253,20 @@ pub fn default_forbidden() -> Vec<ForbidRule> {
     })
     .collect()
 }
+
+/// What firmware and iPXE say of an interface that nobody answers.
+const NO_ANSWER: [&str; 4] = [
+    "ipxe-no-address",
+    "ipxe-gave-up",
+    "pxe-no-offer",
+    "pxe-error",
+];
+
+/// Lets interfaces fail until the one on the segment was heard of: a machine that has others before it tries them first.
+pub(crate) fn allow_interfaces_that_fail(rules: &mut [ForbidRule]) {
+    for rule in rules {
+        if NO_ANSWER.contains(&rule.name.as_str()) {
+            rule.stages.retain(|stage| *stage > Stage::Firmware);
+        }
+    }
+}

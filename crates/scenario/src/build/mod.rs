@@ -143,6 +143,7 @@ fn target(
         disk_boot,
         script: boot.as_ref().is_some_and(|boot| boot.is_script()),
         firmware: firmware.as_ref(),
+        tried_before: driver.as_ref().map_or(0, nics::tried_before),
     };
     let judged = rules::rules(wire, shared, &context, checks);
     let (name, firmware, driver) = (name?, firmware?, driver?);

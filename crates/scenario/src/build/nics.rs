@@ -7,7 +7,7 @@ use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::Text;
 use crate::wire::{NicWire, NicsWire, TargetWire};
-use crate::{NicLink, NicPlan, NicRom};
+use crate::{Driver, NicLink, NicPlan, NicRom};
 
 /// The scenario's word and QEMU's device.
 const MODELS: [(&str, &str); 5] = [
@@ -170,4 +170,14 @@ fn rom(text: Option<&Text>, checks: &Checks<'_>) -> Option<NicRom> {
             .regular("rom", text)
             .map(|(path, _)| NicRom::File(path)),
     }
+}
+
+/// How many interfaces of a machine come before the one on the segment: firmware tries each in turn, and nobody answers.
+pub(super) fn tried_before(driver: &Driver) -> u32 {
+    let Driver::Qemu(machine) = driver else {
+        return 0;
+    };
+    let silent = |nic: &&NicPlan| matches!(nic.link, NicLink::Down | NicLink::Dead);
+    let count = machine.nics.iter().take_while(silent).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -7,12 +7,12 @@ use bootgate_events::{FaultRule, ForbidRule, KeyRule, MarkerRule, Stage};
 use regex::Regex;
 
 use super::faults;
-use crate::FirmwareProfile;
 use crate::checks::Checks;
 use crate::diagnostic::Problem;
 use crate::read::{Text, shorten};
 use crate::suggest;
 use crate::wire::{ExpectWire, ForbidWire, SharedWire, TargetWire};
+use crate::{FirmwareProfile, Platform};
 
 /// Longest time in each stage where the scenario does not say: several times what a machine translated by software
 /// takes on two cores.
@@ -36,6 +36,14 @@ pub(crate) const TOTAL_DEADLINE: u64 = 300_000;
 /// Longest silence where the scenario does not say.
 pub(crate) const STALL: u64 = 60_000;
 
+/// How much longer the stage `firmware` takes for each interface that is tried before the one on the segment, on a BIOS
+/// machine, where iPXE gives up after some 20 s, and on another: EDK2 tries PXE and HTTP Boot over IPv4 and HTTP Boot over
+/// IPv6, and its DHCP client gives up after 4 + 8 + 16 + 32 s each time (`DhcpDefaultTimeout` in Dhcp4Impl.c).
+const INTERFACE_MS: (u64, u64) = (30_000, 260_000);
+
+/// How long EDK2 says nothing meanwhile.
+const SILENCE_MS: u64 = 65_000;
+
 /// What the rules must fit to.
 pub(super) struct Context<'a> {
     /// An image is flashed.
@@ -46,6 +54,8 @@ pub(super) struct Context<'a> {
     pub(super) script: bool,
     /// What the machine starts with, where that is known.
     pub(super) firmware: Option<&'a FirmwareProfile>,
+    /// Interfaces without anybody at the other end that are tried before the one on the segment.
+    pub(super) tried_before: u32,
 }
 
 /// The rules of one target, without its name.
@@ -59,6 +69,43 @@ pub(super) struct Rules {
     pub(super) faults: Vec<FaultRule>,
 }
 
+/// The times of a target where its scenario does not say.
+struct Usual {
+    stages: BTreeMap<Stage, u64>,
+    stall_ms: u64,
+    total_ms: u64,
+}
+
+impl Usual {
+    fn of(context: &Context<'_>) -> Self {
+        let mut usual = match context.firmware {
+            None => Self {
+                stages: STAGE_DEADLINES.into(),
+                stall_ms: STALL,
+                total_ms: TOTAL_DEADLINE,
+            },
+            Some(own) => Self {
+                stages: own.deadlines_ms.clone(),
+                stall_ms: own.stall_ms,
+                total_ms: own.timeout_ms,
+            },
+        };
+        if context.tried_before > 0 {
+            let bios = context
+                .firmware
+                .is_some_and(|own| own.platform == Platform::Bios);
+            let each = if bios { INTERFACE_MS.0 } else { INTERFACE_MS.1 };
+            let longer_ms = u64::from(context.tried_before) * each;
+            if let Some(firmware_ms) = usual.stages.get_mut(&Stage::Firmware) {
+                *firmware_ms += longer_ms;
+            }
+            usual.total_ms += longer_ms;
+            usual.stall_ms += SILENCE_MS;
+        }
+        usual
+    }
+}
+
 pub(super) fn rules(
     wire: &TargetWire,
     shared: &SharedWire,
@@ -67,13 +114,9 @@ pub(super) fn rules(
 ) -> Rules {
     let timeout = wire.own.timeout.as_ref().or(shared.timeout.as_ref());
     let total = timeout.and_then(|text| checks.duration("timeout", text));
-    let profile = context.firmware;
-    let usual = (
-        profile.map_or_else(|| STAGE_DEADLINES.into(), |own| own.deadlines_ms.clone()),
-        profile.map_or(STALL, |own| own.stall_ms),
-    );
+    let usual = Usual::of(context);
     let written = shared.deadlines.iter().chain(&wire.own.deadlines);
-    let (stage_deadlines_ms, stall_ms) = deadlines(usual.0, usual.1, written, checks);
+    let (stage_deadlines_ms, stall_ms) = deadlines(usual.stages, usual.stall_ms, written, checks);
     let list = wire.own.expect.as_ref().or(shared.expect.as_ref());
     let list = list.map_or(&[][..], Vec::as_slice);
     if list.is_empty() && !context.flashes {
@@ -89,12 +132,10 @@ pub(super) fn rules(
     }
     Rules {
         expect: expected,
-        forbid: forbid(wire, shared, profile, checks),
+        forbid: forbid(wire, shared, context, checks),
         keys: keys(wire, shared),
         stage_deadlines_ms,
-        total_deadline_ms: total
-            .or(profile.map(|own| own.timeout_ms))
-            .unwrap_or(TOTAL_DEADLINE),
+        total_deadline_ms: total.unwrap_or(usual.total_ms),
         stall_ms,
         faults: shared
             .faults
@@ -327,7 +368,7 @@ fn possible(
 fn forbid(
     wire: &TargetWire,
     shared: &SharedWire,
-    firmware: Option<&FirmwareProfile>,
+    context: &Context<'_>,
     checks: &Checks<'_>,
 ) -> Vec<ForbidRule> {
     let defaults = wire
@@ -343,7 +384,11 @@ fn forbid(
         known_marker(name, &rules, checks);
     }
     rules.retain(|rule| !allowed(wire, shared).any(|name| *name.get_ref() == rule.name));
+    let firmware = context.firmware;
     rules.retain(|rule| firmware.is_none_or(|own| !own.allow.contains(&rule.name)));
+    if context.tried_before > 0 {
+        crate::defaults::allow_interfaces_that_fail(&mut rules);
+    }
     // The first that matches a line names the cause: what the scenario says of its own machine comes first.
     let written = shared.forbid.iter().chain(&wire.own.forbid);
     let mut all: Vec<ForbidRule> = written
