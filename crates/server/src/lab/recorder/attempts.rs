@@ -24,6 +24,9 @@ const PROGRESS_US: u64 = 1_000_000;
 /// for as long as it may tells one line of progress a second; who tells more fills the disk.
 const EVENTS_MAX: u64 = 25_000;
 
+/// Ends of transfers that it takes beyond that: those that had begun, and what is fetched last.
+const ENDS_MAX: u64 = 1000;
+
 /// Refused requests of one attempt that its log takes: a loader tries some dozens of names, who asks for more is no loader.
 const REFUSED_MAX: u32 = 256;
 
@@ -164,7 +167,7 @@ impl Recorder {
         let left_out = self.open.get(mac).is_some_and(|open| {
             let long = open.events() >= EVENTS_MAX;
             match kind {
-                EventKind::TransferCompleted { .. } => false,
+                EventKind::TransferCompleted { .. } => open.events() >= EVENTS_MAX + ENDS_MAX,
                 EventKind::RequestRefused { .. } => long || open.refused() >= REFUSED_MAX,
                 _ => long,
             }
