@@ -12,24 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bootgate_testkit::{in_namespaces, require_commands, require_root};
+use bootgate_testkit::{Dice, in_namespaces, require_commands, require_root};
 use lab::{BOOTGATE, IFACE, Lab, sh};
 
 const KILLS: u32 = 50;
 /// Operators that upload at once.
 const OPERATORS: u32 = 3;
-
-/// A row of numbers that follows from the seed (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 #[test]
 fn no_acknowledged_artifact_is_lost_and_none_is_there_in_part() {

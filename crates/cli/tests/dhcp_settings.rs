@@ -149,19 +149,7 @@ fn isc_dhcpd_says_what_the_settings_mean() {
         ] {
             assert!(said.contains(part), "no {part} in {said}");
         }
-        let ipxe = [
-            "-x",
-            "0x4d:69505845",
-            "-x",
-            "0x5d:0007",
-            "-V",
-            "PXEClient:Arch:00007:UNDI:003010",
-        ];
-        let env = cable.udhcpc(&ipxe).expect("an address");
-        assert!(
-            env.contains("boot_file=http://10.77.0.1/boot/${mac}/boot.ipxe"),
-            "{env}"
-        );
+        ipxe_gets_its_script(&cable);
         dhcpd.stop("TERM");
         server.stop("TERM");
     }));
@@ -235,18 +223,23 @@ fn dnsmasq_says_what_the_settings_mean() {
         ] {
             assert!(said.contains(part), "no {part} in {said}");
         }
-        let ipxe = [
-            "-x",
-            "0x4d:69505845",
-            "-x",
-            "0x5d:0007",
-            "-V",
-            "PXEClient:Arch:00007:UNDI:003010",
-        ];
-        let env = cable.udhcpc(&ipxe).expect("an address");
-        assert!(
-            env.contains("boot_file=http://10.77.0.1/boot/${mac}/boot.ipxe"),
-            "{env}"
-        );
+        ipxe_gets_its_script(&cable);
     }));
+}
+
+/// A client that says that it is iPXE is named its script, and no program that would load itself for ever.
+fn ipxe_gets_its_script(cable: &Cable) {
+    let ipxe = [
+        "-x",
+        "0x4d:69505845",
+        "-x",
+        "0x5d:0007",
+        "-V",
+        "PXEClient:Arch:00007:UNDI:003010",
+    ];
+    let env = cable.udhcpc(&ipxe).expect("an address");
+    assert!(
+        env.contains("boot_file=http://10.77.0.1/boot/${mac}/boot.ipxe"),
+        "{env}"
+    );
 }

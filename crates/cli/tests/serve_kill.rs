@@ -13,24 +13,12 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bootgate_testkit::{in_namespaces, require_commands, require_root};
+use bootgate_testkit::{Dice, in_namespaces, require_commands, require_root};
 use lab::{Lab, SERVER, serving, sh};
 use relay::{Relay, in_client, mac_of};
 
 const KILLS: u32 = 50;
 const FIRST_MACHINE: u32 = 0xff00_0000;
-
-/// A row of numbers that follows from the seed (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_server_is_killed_at_any_moment() {

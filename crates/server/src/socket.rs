@@ -5,8 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bootgate_events::MacAddr;
+use tokio::net::TcpStream;
 
 /// A future of an object-safe trait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -73,4 +75,17 @@ pub struct PacketSocket {
     pub mac: [u8; 6],
     /// Index of the interface.
     pub ifindex: i32,
+}
+
+/// A client whose power went off leaves its connection open: after `idle` without acknowledgement of what was sent,
+/// the kernel ends it. Small answers leave at once.
+pub(crate) fn set_up(stream: &TcpStream, idle: Duration) {
+    let milliseconds = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
+    let set = rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds);
+    if let Err(error) = set {
+        tracing::debug!("set the user timeout of a connection: {error}");
+    }
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("set no-delay on a connection: {error}");
+    }
 }

@@ -1,10 +1,12 @@
 //! Helpers for tests: skips that are counted, and checks for what a test needs from its host.
 
+mod dice;
 mod host;
 mod namespaces;
 mod skip;
 pub mod uefi;
 
+pub use dice::Dice;
 pub use host::{command_exists, full_run, is_root};
 pub use namespaces::in_namespaces;
 pub use skip::record_skip;

@@ -24,6 +24,7 @@ use super::DoorConfig;
 use super::guard::Peer;
 use super::limits::network;
 use super::tls::Tls;
+use crate::socket::set_up;
 
 /// Time before accepting is tried again where it failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -159,16 +160,4 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .header_read_timeout(idle)
         .serve_connection(TokioIo::new(stream), service);
     served.await.map_err(io::Error::other)
-}
-
-/// A client that is gone is not waited for: the kernel ends the connection when nothing is acknowledged for so long.
-fn set_up(stream: &TcpStream, idle: Duration) {
-    let milliseconds = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
-    let set = rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds);
-    if let Err(error) = set {
-        tracing::debug!("set the user timeout of a connection: {error}");
-    }
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("set no-delay on a connection: {error}");
-    }
 }

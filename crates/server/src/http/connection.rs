@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -21,6 +20,7 @@ use super::reply::Handover;
 use super::stand_in::{FilePart, StandIn};
 use super::track::{TrackedStream, Written};
 use crate::context::Context;
+use crate::socket::set_up;
 
 /// The client's address, for handlers.
 #[derive(Clone, Copy, Debug)]
@@ -73,19 +73,6 @@ pub(super) async fn serve(context: Arc<Context>, router: Router, stream: TcpStre
         context.dropped("http", mac, &reason);
     }
     written.end(&reason);
-}
-
-/// A client whose power went off leaves its connection open: after `idle` without acknowledgement of what was sent,
-/// the kernel ends it. Small answers leave at once.
-fn set_up(stream: &TcpStream, idle: Duration) {
-    let milliseconds = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
-    let set = rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds);
-    if let Err(error) = set {
-        tracing::debug!("set the user timeout of a connection: {error}");
-    }
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("set no-delay on a connection: {error}");
-    }
 }
 
 /// Tells the writing side what comes next, in the order of the responses. A file's bytes need not pass through this

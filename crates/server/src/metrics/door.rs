@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::lab::Lab;
 
@@ -95,16 +96,21 @@ impl MetricsServer {
 
 async fn accept(listener: TcpListener, router: Router) {
     let mut open = JoinSet::new();
+    let mut again = Instant::now();
     loop {
+        let next = async {
+            tokio::time::sleep_until(again).await;
+            listener.accept().await
+        };
         tokio::select! {
-            accepted = listener.accept(), if open.len() < CONNECTIONS => match accepted {
+            accepted = next, if open.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     open.spawn(serve(router.clone(), stream));
                 }
                 Err(error) => {
                     tracing::warn!("accept a connection for metrics: {error}");
                     // Out of files, for the most part: trying again at once is of no use.
-                    tokio::time::sleep(PAUSE).await;
+                    again = Instant::now() + PAUSE;
                 }
             },
             Some(_) = open.join_next() => {}
